@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+
+# skep_layer(mux SOURCES yamux_frame.c yamux_session.c USES base env [LIBS OpenSSL::Crypto])
+# One folder of src/: a static library skep_<name>, linked to the layers it uses.
+function(skep_layer name)
+  cmake_parse_arguments(arg "" "" "SOURCES;USES;LIBS" ${ARGN})
+  add_library(skep_${name} STATIC ${arg_SOURCES})
+  target_link_libraries(skep_${name} PUBLIC skep_flags)
+  foreach(used ${arg_USES})
+    target_link_libraries(skep_${name} PUBLIC skep_${used})
+  endforeach()
+  target_link_libraries(skep_${name} PUBLIC ${arg_LIBS})
+endfunction()
+
+# skep_test(mux/test_yamux_frame LABELS unit USES mux [SOURCES more.c] [LIBS …] [TIMEOUT s])
+# A cmocka program from tests/<path>.c, run by CTest from the source folder.
+function(skep_test path)
+  cmake_parse_arguments(arg "" "TIMEOUT" "LABELS;USES;SOURCES;LIBS;ARGS" ${ARGN})
+  string(REPLACE "/" "_" target ${path})
+  add_executable(${target} ${CMAKE_SOURCE_DIR}/tests/${path}.c ${arg_SOURCES})
+  target_link_libraries(${target} PRIVATE skep_flags skep_test_support PkgConfig::CMOCKA)
+  foreach(used ${arg_USES})
+    target_link_libraries(${target} PRIVATE skep_${used})
+  endforeach()
+  target_link_libraries(${target} PRIVATE ${arg_LIBS})
+  add_test(NAME ${path} COMMAND ${target} ${arg_ARGS} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  set_tests_properties(${path} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+endfunction()
+
+# skep_fuzz(fuzz_yamux USES mux): fuzz/<name>.c with the seeds of fuzz/corpus/<name>, a short run in CTest.
+function(skep_fuzz name)
+  cmake_parse_arguments(arg "" "" "USES;LIBS" ${ARGN})
+  if(NOT SKEP_FUZZ)
+    return()
+  endif()
+  add_executable(${name} ${CMAKE_SOURCE_DIR}/fuzz/${name}.c)
+  target_link_libraries(${name} PRIVATE skep_flags)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  foreach(used ${arg_USES})
+    target_link_libraries(${name} PRIVATE skep_${used})
+  endforeach()
+  target_link_libraries(${name} PRIVATE ${arg_LIBS})
+  set(found ${CMAKE_BINARY_DIR}/fuzz-corpus/${name})
+  file(MAKE_DIRECTORY ${found})
+  add_test(NAME fuzz/${name}
+    COMMAND ${name} -runs=20000 -max_total_time=10 -seed=1 -max_len=4096 -timeout=10 -rss_limit_mb=1024
+            ${found} ${CMAKE_SOURCE_DIR}/fuzz/corpus/${name})
+  set_tests_properties(fuzz/${name} PROPERTIES LABELS fuzz TIMEOUT 60)
+endfunction()

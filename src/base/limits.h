@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* Every bound on what a peer can make grow, in one place. Each has a test one past it and a row in docs/limits.md.
+ * Those that are options of a node or host are the defaults here. */
+#ifndef SKEP_BASE_LIMITS_H
+#define SKEP_BASE_LIMITS_H
+
+#define SKEP_KIB(n) ((size_t)(n) << 10)
+#define SKEP_MIB(n) ((size_t)(n) << 20)
+
+enum {
+    /* text */
+    SKEP_PEER_TEXT_MAX = 256, /* bytes of a peer's text that reach a log or a terminal */
+
+    /* msgpack */
+    SKEP_MSGPACK_DEPTH_MAX = 32, /* counted through nested extensions */
+
+    /* multistream-select */
+    SKEP_NEGOTIATE_TOKEN_MAX = 1024,     /* bytes of one token, newline included */
+    SKEP_NEGOTIATE_PROPOSALS_MAX = 64,   /* proposals we answer on one stream */
+    SKEP_NEGOTIATE_TIMEOUT_US = 10000000, /* of a stream */
+
+    /* secure */
+    SKEP_NOISE_PAYLOAD_MAX = 4096 + 2048, /* handshake payload: an RSA-8192 key, its signature, extensions */
+    SKEP_HANDSHAKE_TIMEOUT_US = 10000000, /* from accepted or connected to muxed */
+    SKEP_RSA_BITS_MIN = 2048,
+    SKEP_RSA_BITS_MAX = 8192,
+
+    /* yamux */
+    SKEP_YAMUX_WINDOW = 256 << 10,       /* at the start of each stream, by specification */
+    SKEP_YAMUX_WINDOW_MAX = 16 << 20,    /* what we grow ours to, and hold of theirs */
+    SKEP_YAMUX_STREAMS_MAX = 4096,       /* live streams of one connection, both sides' */
+    SKEP_YAMUX_BACKLOG_MAX = 256,        /* inbound streams still negotiating; the rest are reset */
+    SKEP_YAMUX_OPENING_MAX = 256,        /* outbound streams not yet acknowledged */
+    SKEP_YAMUX_PINGS_MAX = 16,           /* unsent answers to pings; older ones are dropped */
+    SKEP_YAMUX_KEEPALIVE_US = 30000000,
+    SKEP_YAMUX_PING_TIMEOUT_US = 10000000,
+
+    /* host */
+    SKEP_CONNECTIONS_MAX = 4096,
+    SKEP_CONNECTIONS_PER_ADDRESS_MAX = 256, /* per remote IP address (IPv6: per /64) */
+    SKEP_HANDSHAKES_MAX = 256,              /* accepted connections not yet muxed */
+    SKEP_CONNECTION_IDLE_US = 600000000,    /* no stream for so long: closed */
+    SKEP_DIAL_TIMEOUT_US = 5000000,
+    SKEP_ADDRESSES_PER_PEER_MAX = 32,
+    SKEP_ADDRESS_BOOK_PEERS_MAX = 65536,
+    SKEP_IDENTIFY_MESSAGE_MAX = 8 << 10,
+    SKEP_IDENTIFY_MESSAGES_MAX = 10,
+    SKEP_IDENTIFY_PROTOCOLS_MAX = 256,
+    SKEP_KAD_MESSAGE_MAX = 64 << 10, /* FIND_NODE needs no more; larger ones end the stream */
+    SKEP_KAD_PEERS_MAX = 20,
+
+    /* calls */
+    SKEP_UNARY_MESSAGE_MAX = 4 << 20,
+    SKEP_CALLS_PER_PEER_MAX = 256,    /* outbound in flight to one peer; the rest wait in line */
+    SKEP_CALLS_QUEUED_MAX = 8192,     /* waiting in line to one peer; the rest fail */
+    SKEP_HANDLERS_PER_PEER_MAX = 256, /* inbound in progress from one peer; the rest are reset */
+    SKEP_ERROR_TEXT_MAX = 4096,       /* bytes of a remote error that we keep */
+
+    /* DHT */
+    SKEP_DHT_KEYS_PER_REQUEST_MAX = 65536,
+    SKEP_DHT_DICTIONARY_ENTRIES_MAX = 65536,
+    SKEP_DHT_DICTIONARY_BYTES_MAX = 3 << 20,
+    SKEP_DHT_TTL_MAX_S = 7 * 24 * 3600,
+    SKEP_DHT_STORE_REQUEST_BYTES = 1 << 20, /* what we put into one rpc_store */
+    SKEP_DHT_PUSH_INTERVAL_US = 60000000,   /* stored items go to a new node at most so often a peer */
+    SKEP_DHT_BLACKLIST_MAX = 4096,
+    SKEP_DHT_REPLACEMENTS_MAX = 20, /* per bucket */
+
+    /* searches */
+    SKEP_SEARCHES_MAX = 1024,       /* running at once on one node */
+    SKEP_GRID_DIMENSIONS_MAX = 64,
+    SKEP_UID_LEN_MAX = 4096,
+};
+
+#define SKEP_DHT_STORAGE_BYTES SKEP_MIB(256)
+#define SKEP_DHT_CACHE_BYTES SKEP_MIB(256)
+
+#endif

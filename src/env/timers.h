@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* Timers of one loop: a heap of deadlines. Those with equal deadlines fire in the order they were started,
+ * so that a simulation is the same every time. The owner of the loop asks for the next deadline and runs what
+ * is due; nothing here knows a clock. */
+#ifndef SKEP_ENV_TIMERS_H
+#define SKEP_ENV_TIMERS_H
+
+#include <stdint.h>
+
+#include "base/heap.h"
+
+#define SKEP_NEVER_US UINT64_MAX
+
+struct skep_timer {
+    struct skep_heap_node node;
+    uint64_t deadline_us;
+    uint64_t order;
+    void (*fire)(struct skep_timer *timer); /* on the loop; the timer is stopped and may be started again */
+};
+
+struct skep_timers {
+    struct skep_heap heap;
+    uint64_t started; /* how many ever: the tie breaker */
+};
+
+void skep_timers_init(struct skep_timers *timers, const struct skep_mem *mem);
+void skep_timers_fini(struct skep_timers *timers);
+
+/** Fire at deadline_us, or at once on the next turn if that has passed. A running timer is moved.
+ *  @return 0 or SKEP_ENOMEM (a timer that ran before cannot fail to be moved). */
+int skep_timer_start(struct skep_timers *timers, struct skep_timer *timer, uint64_t deadline_us);
+
+/** Harmless when it does not run. */
+void skep_timer_stop(struct skep_timers *timers, struct skep_timer *timer);
+
+static inline bool skep_timer_running(const struct skep_timer *timer)
+{
+    return timer->node.place != SKEP_HEAP_NONE;
+}
+
+/** @return the next deadline, or SKEP_NEVER_US. */
+uint64_t skep_timers_next_us(const struct skep_timers *timers);
+
+/** Fire what is due at now_us, except timers started by what fires here. @return how many fired. */
+size_t skep_timers_run(struct skep_timers *timers, uint64_t now_us);
+
+#endif
