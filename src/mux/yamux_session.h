@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* A yamux session: streams over one ordered channel. Spec: libp2p yamux r0. The frame parser is yamux_frame.c.
+ *
+ * A machine without I/O: received plaintext goes in by skep_yamux_receive(), which calls the events; what is to be sent is pulled
+ * out by skep_yamux_pull() straight into the buffer that will be encrypted, so a byte is copied once between the writer and the cipher.
+ * The owner of the session pulls whenever `events->on_output` has been called and the link takes bytes. */
+#ifndef SKEP_MUX_YAMUX_SESSION_H
+#define SKEP_MUX_YAMUX_SESSION_H
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "base/list.h"
+#include "mux/yamux_frame.h"
+
+struct skep_yamux;
+struct skep_yamux_stream;
+
+struct skep_yamux_events {
+    /** The peer opened a stream: give it events by skep_yamux_stream_use() now, or reset it. */
+    void (*on_stream)(void *user, struct skep_yamux_stream *stream);
+    /** There is something to pull (called on the change from nothing to something; may come from inside any call here but pull). */
+    void (*on_output)(void *user);
+};
+
+struct skep_yamux_stream_events {
+    /** The view is good until this returns; window comes back by skep_yamux_consume(). */
+    void (*on_data)(void *user, struct skep_yamux_stream *stream, skep_bytes data);
+    /** What was queued fell below low_water (given to _use) after it had been above. */
+    void (*on_writable)(void *user, struct skep_yamux_stream *stream);
+    void (*on_eof)(void *user, struct skep_yamux_stream *stream);
+    /** The last event: 0 both closed, SKEP_EPEER_RESET, or what skep_yamux_free() was given. The stream is gone after it. */
+    void (*on_close)(void *user, struct skep_yamux_stream *stream, int rc);
+};
+
+struct skep_yamux_stats {
+    uint64_t streams_opened, streams_accepted, streams_refused, resets_in, pings_dropped, unknown_stream_frames;
+};
+
+/** @param is_client  the dialler: odd ids. @param random seeds nothing secret; may be 0. */
+int skep_yamux_new(struct skep_yamux **out, const struct skep_mem *mem, bool is_client, const struct skep_yamux_events *events, void *user);
+
+/** Every live stream gets on_close with rc. */
+void skep_yamux_free(struct skep_yamux *session, int rc);
+
+/** Plaintext from the channel. @return 0; SKEP_EPEER_FRAME, SKEP_EPEER_PROTO, SKEP_EPEER_LIMIT: end the connection, after pulling
+ *  the go-away that is then queued. The session may be freed by its owner from inside an event only after receive has returned. */
+int skep_yamux_receive(struct skep_yamux *session, skep_bytes data, uint64_t now_us);
+
+/** Next bytes to send into out[0..cap), cap >= 64: whole frames only, data cut to fit, control frames before data, streams in turn.
+ *  @return how many; 0: nothing to send. */
+size_t skep_yamux_pull(struct skep_yamux *session, uint8_t *out, size_t cap);
+bool skep_yamux_has_output(const struct skep_yamux *session);
+
+/** Keep-alive: a ping after SKEP_YAMUX_KEEPALIVE_US without received frames; dead when one stays unanswered for SKEP_YAMUX_PING_TIMEOUT_US. */
+uint64_t skep_yamux_deadline_us(const struct skep_yamux *session);
+int skep_yamux_on_time(struct skep_yamux *session, uint64_t now_us); /* 0 or SKEP_ETIMEDOUT */
+
+uint64_t skep_yamux_rtt_us(const struct skep_yamux *session); /* smoothed from pings; 0 unknown */
+size_t skep_yamux_stream_count(const struct skep_yamux *session);
+bool skep_yamux_going_away(const struct skep_yamux *session); /* the peer sent go-away 0: it takes no new streams */
+void skep_yamux_go_away(struct skep_yamux *session, uint32_t code);
+void skep_yamux_stats(const struct skep_yamux *session, struct skep_yamux_stats *out);
+
+/** @return 0; SKEP_ELIMIT (SKEP_YAMUX_STREAMS_MAX, SKEP_YAMUX_OPENING_MAX), SKEP_ECLOSED (gone away, ids used up), SKEP_ENOMEM.
+ *  The SYN rides on the first data frame if some is written before the next pull, else on a window update. */
+int skep_yamux_open(struct skep_yamux *session, struct skep_yamux_stream **out, const struct skep_yamux_stream_events *events, void *user,
+                    size_t low_water);
+
+void skep_yamux_stream_use(struct skep_yamux_stream *stream, const struct skep_yamux_stream_events *events, void *user, size_t low_water);
+int skep_yamux_write(struct skep_yamux_stream *stream, skep_bytes data); /* copied; 0, SKEP_ENOMEM, SKEP_ECLOSED */
+size_t skep_yamux_queued(const struct skep_yamux_stream *stream);
+void skep_yamux_close_write(struct skep_yamux_stream *stream); /* FIN on an empty frame of its own (interop: js-libp2p) */
+void skep_yamux_consume(struct skep_yamux_stream *stream, size_t n);
+/** RST, unless already closed both ways. No event follows and the stream is gone. */
+void skep_yamux_reset(struct skep_yamux_stream *stream);
+uint32_t skep_yamux_stream_id(const struct skep_yamux_stream *stream);
+
+#endif
