@@ -69,6 +69,11 @@ enum {
     /* searches */
     SKEP_SEARCHES_MAX = 1024,       /* running at once on one node */
     SKEP_GRID_DIMENSIONS_MAX = 64,
+    SKEP_GRID_SIZE_MAX = 1 << 24,     /* indices of one dimension */
+    SKEP_BEAM_SIZE_MAX = 65536,
+    SKEP_BEAM_CACHE_BYTES = 64 << 20, /* decoded records that a searcher keeps */
+    SKEP_BEAM_ROUND_KEYS_MAX = 4096,  /* prefixes asked for in one get */
+    SKEP_DECLARE_UIDS_MAX = 1 << 20,  /* of one declaration */
     SKEP_UID_LEN_MAX = 4096,
 };
 
