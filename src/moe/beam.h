@@ -59,7 +59,7 @@ struct skep_beam_prefix {
     const char *prefix; /* terminated */
     size_t prefix_len;
     double score;       /* of an initial beam */
-    const struct skep_successors *successors; /* NULL: none were found */
+    const struct skep_moe_successors *successors; /* NULL: none were found */
     bool answered; /* false: none were found, and too few holders answered to be sure of it */
 };
 
@@ -99,7 +99,7 @@ int skep_find_best_start(struct skep_search *search, struct skep_beam *beam, con
 
 /** hivemind's get_initial_beam: up to beam_size active prefixes of the first dimension, best first. `scores` has one example and one dimension
  *  of any length (hivemind does not hold it to the grid). */
-int skep_initial_beam_start(struct skep_search *search, struct skep_beam *beam, const void *scores, size_t count, enum skep_score_type type,
+int skep_initial_beam_start(struct skep_search *search, struct skep_beam *beam, const void *scores, size_t count, enum skep_grid_scores type,
                             const struct skep_search_options *options, char *why, size_t why_len);
 
 /** hivemind's get_active_successors: one skep_beam_prefix each, in the order given, equal prefixes once. grid_size: only coordinates below it; 0: all.

@@ -7,7 +7,7 @@
 #include "peer/peer_id.h"
 
 /** What one declared record became. */
-struct skep_declared {
+struct skep_declare_record {
     const char *key;    /* a uid, or a prefix: terminated */
     size_t key_len;
     bool has_subkey;    /* false: the plain record of the uid itself */
@@ -21,7 +21,7 @@ struct skep_declare {
     /** Last of all; the results live until skep_declare_fini(). rc: that of the store; a refused record is no error, see `accepted`. May run
      *  from inside the start only if the store's does. */
     void (*done)(struct skep_declare *declare, int rc);
-    struct skep_declared *records; /* [record_count], in hivemind's order: each uid, then its prefixes from the longest */
+    struct skep_declare_record *records; /* [record_count], in hivemind's order: each uid, then its prefixes from the longest */
     size_t record_count;
     struct skep_dht_cost cost;
     struct skep_declare_state *state; /* private */

@@ -10,19 +10,20 @@
 #include "base/limits.h"
 #include "base/mem.h"
 
-enum skep_score_type { SKEP_SCORE_FLOAT64, SKEP_SCORE_FLOAT32 };
+enum skep_grid_scores { SKEP_GRID_FLOAT32, SKEP_GRID_FLOAT64 };
 
 struct skep_grid {
     size_t dims;                /* 1 … SKEP_GRID_DIMENSIONS_MAX */
     const uint32_t *sizes;      /* [dims], each 1 … SKEP_GRID_SIZE_MAX */
 };
 
-/** What a caller passes in: for each dimension d a row-major [examples][sizes[d]] block. */
+/** What a caller passes in: for each dimension d a row-major [examples][sizes[d]] block, or rows further apart. */
 struct skep_scores {
-    enum skep_score_type type;
+    enum skep_grid_scores type;
     size_t examples;         /* 1: a single search */
     size_t dims;             /* must be the grid's */
     const void *const *rows; /* [dims] → const float * or const double * */
+    const size_t *row_stride; /* [dims]: numbers from one example's row to the next; NULL: sizes[d] */
 };
 
 /** @param why  May be NULL; else one line that names the offending dimension. @return 0; SKEP_EINVAL, SKEP_ELIMIT. */

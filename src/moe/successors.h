@@ -14,7 +14,7 @@
 
 enum { SKEP_FLAT_EXPERT = -1 }; /* the subkey under which a 1-d expert is declared, and of negative marks */
 
-struct skep_successor {
+struct skep_moe_successor {
     int64_t coordinate;    /* SKEP_FLAT_EXPERT or >= 0 */
     double expiration_unix_s;
     uint32_t uid_at, uid_len;   /* in `text` */
@@ -22,7 +22,7 @@ struct skep_successor {
     uint32_t peer;         /* in `peers` */
 };
 
-struct skep_successors {
+struct skep_moe_successors {
     unsigned refs;
     uint32_t count;
     const struct skep_mem *mem;
@@ -30,7 +30,7 @@ struct skep_successors {
     double earliest_unix_s;         /* when the first entry (or the mark) expires: decode again after that; INFINITY: never */
     bool marked;                    /* holds a live negative mark: subkey -1, nil */
     uint32_t peer_count;
-    struct skep_successor *entries; /* [count], in the record's order; no coordinate twice */
+    struct skep_moe_successor *entries; /* [count], in the record's order; no coordinate twice */
     uint32_t *numbers;
     struct skep_peer_id *peers;     /* [peer_count], each peer once where that is cheap to see */
     char *text;                     /* each uid terminated */
@@ -53,15 +53,15 @@ void skep_peer_texts_free(const struct skep_mem *mem, struct skep_peer_texts *te
 
 /** Decode the record of `prefix`. A plain value has no entries. NULL `texts` and `dropped` are fine.
  *  @return 0 with *out, to be dropped with skep_successors_unref(); SKEP_ENOMEM. */
-int skep_successors_decode(struct skep_successors **out, const struct skep_mem *mem, skep_bytes prefix,
+int skep_successors_decode(struct skep_moe_successors **out, const struct skep_mem *mem, skep_bytes prefix,
                            const struct skep_dht_value *value, double now_unix_s, struct skep_peer_texts *texts,
                            struct skep_successors_dropped *dropped);
 
-struct skep_successors *skep_successors_ref(struct skep_successors *successors);
+struct skep_moe_successors *skep_successors_ref(struct skep_moe_successors *successors);
 /** NULL is fine. */
-void skep_successors_unref(struct skep_successors *successors);
+void skep_successors_unref(struct skep_moe_successors *successors);
 
-static inline skep_bytes skep_successor_uid(const struct skep_successors *s, const struct skep_successor *entry)
+static inline skep_bytes skep_successor_uid(const struct skep_moe_successors *s, const struct skep_moe_successor *entry)
 {
     return skep_bytes_of(s->text + entry->uid_at, entry->uid_len);
 }
