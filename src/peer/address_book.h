@@ -7,6 +7,7 @@
 
 struct skep_address_book;
 
+/** A book of up to peers_max peers and SKEP_ADDRESS_BOOK_BYTES_PER_PEER bytes for each of them on average. */
 int skep_address_book_new(struct skep_address_book **out, const struct skep_mem *mem, size_t peers_max);
 void skep_address_book_free(struct skep_address_book *book);
 
@@ -22,5 +23,12 @@ void skep_address_book_clear(struct skep_address_book *book, const struct skep_p
  *  @return how many were written to out[0..cap). */
 size_t skep_address_book_get(struct skep_address_book *book, const struct skep_peer_id *peer, uint64_t now_us,
                              struct skep_multiaddr *out, size_t cap);
+
+/** What it holds, and how often a bound made it forget something. */
+struct skep_address_book_stats {
+    size_t peers, bytes;
+    uint64_t peers_dropped, addresses_dropped;
+};
+struct skep_address_book_stats skep_address_book_stats(const struct skep_address_book *book);
 
 #endif

@@ -24,6 +24,9 @@ struct skep_multiaddr {
 /** @return 0; SKEP_EMULTIADDR: malformed, or not TCP over one of the kinds above. */
 int skep_multiaddr_parse(struct skep_multiaddr *out, const char *text);
 
+/** Is it a row of parts whose lengths we know, so that it can be told on, whether or not we can dial it? */
+bool skep_multiaddr_valid(skep_bytes binary);
+
 /** Binary form, without or with /p2p. @return 0; SKEP_EMULTIADDR. */
 int skep_multiaddr_decode(struct skep_multiaddr *out, skep_bytes binary);
 
