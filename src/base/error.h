@@ -20,7 +20,7 @@
 
 #define SKEP_UNREACHABLE()                                                                         \
     do {                                                                                           \
-        assert(!"unreachable");                                                                    \
+        assert(false && "unreachable");                                                            \
         __builtin_unreachable();                                                                   \
     } while (0)
 

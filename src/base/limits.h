@@ -56,6 +56,12 @@ enum {
     SKEP_CALLS_QUEUED_MAX = 8192,     /* waiting in line to one peer; the rest fail */
     SKEP_HANDLERS_PER_PEER_MAX = 256, /* inbound in progress from one peer; the rest are reset */
     SKEP_ERROR_TEXT_MAX = 4096,       /* bytes of a remote error that we keep */
+    SKEP_METHOD_LEN_MAX = 512,        /* bytes of a method's name */
+    SKEP_STREAM_MESSAGE_MAX = 8 << 20, /* one message of a streaming call; hivemind's parts are 4 MiB and a few bytes */
+    SKEP_STREAM_UNCONSUMED_MAX = 256 << 10, /* delivered but not used up; above it a stream gives no window back */
+    SKEP_STREAMS_PER_PEER_MAX = 256,  /* inbound streaming calls in progress from one peer; the rest are reset */
+    SKEP_RPC_IDLE_PEERS = 256,        /* peers without a call whose bookkeeping is kept */
+    SKEP_REQUEST_TIMEOUT_US = 30000000, /* an inbound request that makes no progress for so long is dropped */
 
     /* DHT */
     SKEP_DHT_KEYS_PER_REQUEST_MAX = 65536,
@@ -80,5 +86,6 @@ enum {
 
 #define SKEP_DHT_STORAGE_BYTES SKEP_MIB(256)
 #define SKEP_DHT_CACHE_BYTES SKEP_MIB(256)
+#define SKEP_CMD_INPUT_MAX SKEP_MIB(256) /* a file or stdin given to the command */
 
 #endif
