@@ -32,6 +32,9 @@ enum {
     SKEP_YAMUX_BACKLOG_MAX = 256,        /* inbound streams still negotiating; the rest are reset */
     SKEP_YAMUX_OPENING_MAX = 256,        /* outbound streams not yet acknowledged */
     SKEP_YAMUX_PINGS_MAX = 16,           /* unsent answers to pings; older ones are dropped */
+    SKEP_YAMUX_SESSION_WINDOW_MAX = 64 << 20, /* sum of a session's windows above which none grows */
+    SKEP_YAMUX_FRAME_DATA_MAX = 65507,   /* of a frame we send: with its header it fills one Noise message */
+    SKEP_YAMUX_REFUSALS_MAX = 32,        /* runs of refused streams whose resets are unsent; further resets are dropped */
     SKEP_YAMUX_KEEPALIVE_US = 30000000,
     SKEP_YAMUX_PING_TIMEOUT_US = 10000000,
 

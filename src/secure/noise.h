@@ -29,6 +29,12 @@ int skep_noise_new(struct skep_noise **out, struct skep_env *env, const struct s
 /** For vectors: fixed static and ephemeral private keys instead of the env's entropy. Before the handshake starts. */
 void skep_noise_fix_keys(struct skep_noise *noise, const uint8_t static_key[SKEP_X25519_LEN], const uint8_t ephemeral_key[SKEP_X25519_LEN]);
 
+/** For vectors: the handshake hash h, once done (a channel binding; not secret). */
+const uint8_t *skep_noise_handshake_hash(const struct skep_noise *noise);
+
+/** For tests of nonce exhaustion: continue from these counters. Once done. */
+void skep_noise_set_counters(struct skep_noise *noise, uint64_t send_counter, uint64_t receive_counter);
+
 /** For the peer whose own payload has no extensions (a.2). Before the handshake starts. */
 void skep_noise_no_extensions(struct skep_noise *noise);
 
@@ -37,7 +43,8 @@ void skep_noise_free(struct skep_noise *noise);
 
 /** Move the handshake on: call with empty `in` to start (the initiator sends first), then with received bytes; moves `in` past the
  *  messages used (framed; cut-off messages are left in `in`), appends framed answers to `out`.
- *  @return 1 done; 0 more is needed; SKEP_EPEER_AUTH, SKEP_EPEER_FRAME, SKEP_EPEER_LIMIT, SKEP_ECRYPTO, SKEP_ENOMEM; an error is for good. */
+ *  @return 1 done; 0 more is needed; SKEP_EPEER_AUTH, SKEP_EPEER_FRAME, SKEP_EPEER_LIMIT, SKEP_ECRYPTO, SKEP_ENOMEM; an error is for good.
+ *  Right after `done` the rest of `in` are transport frames. */
 int skep_noise_handshake(struct skep_noise *noise, skep_bytes *in, struct skep_buf *out);
 
 /** Once done: who it is, and the muxer both sides agreed on early: "/yamux/1.0.0", or NULL (then multistream-select decides). */
@@ -50,7 +57,8 @@ const char *skep_noise_muxer(const struct skep_noise *noise);
 ptrdiff_t skep_noise_seal(struct skep_noise *noise, uint8_t *frame, size_t len);
 
 /** Open the first whole frame of data[0..len) in place.
- *  @return bytes of `data` used, with *plaintext inside it; 0: not whole yet; SKEP_EPEER_AUTH, SKEP_EPEER_FRAME (shorter than a tag). */
+ *  @return bytes of `data` used, with *plaintext inside it; 0: not whole yet; SKEP_EPEER_AUTH, SKEP_EPEER_FRAME (shorter than a tag),
+ *  SKEP_ECRYPTO (nonces used up); an error is for good. */
 ptrdiff_t skep_noise_open(struct skep_noise *noise, uint8_t *data, size_t len, skep_bytes *plaintext);
 
 #endif
