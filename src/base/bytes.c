@@ -191,6 +191,18 @@ bool skep_utf8_valid(skep_bytes text)
     return true;
 }
 
+/* C0, DEL and C1 (U+0080..9F) move cursors and change colours; U+200E..F, U+2028..E and U+2066..9 break lines and turn text
+ * around, so that it reads as what it is not. */
+static bool is_plain(const uint8_t *p, size_t n)
+{
+    if (n == 0 || p[0] < 0x20 || p[0] == 0x7f || (n == 2 && p[0] == 0xc2 && p[1] < 0xa0))
+        return false;
+    if (n != 3 || p[0] != 0xe2)
+        return true;
+    return !(p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xa8 && p[2] <= 0xae))) &&
+           !(p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9);
+}
+
 char *skep_text_escape(char *out, size_t out_len, skep_bytes text)
 {
     size_t used = 0, limit = SKEP_MIN(out_len - 1, (size_t)SKEP_PEER_TEXT_MAX);
@@ -198,9 +210,7 @@ char *skep_text_escape(char *out, size_t out_len, skep_bytes text)
     assert(out_len > 0);
     while (text.len > 0) {
         size_t n = utf8_sequence_len(text);
-        /* C0, DEL and C1 (U+0080..U+009F, "c2 80" to "c2 9f") move cursors and change colours. */
-        bool plain = n > 0 && text.data[0] >= 0x20 && text.data[0] != 0x7f &&
-                     !(n == 2 && text.data[0] == 0xc2 && text.data[1] < 0xa0);
+        bool plain = is_plain(text.data, n);
         size_t cost = plain ? n : 4;
 
         if (cost > limit - used)

@@ -50,6 +50,7 @@ static void sift_down(struct skep_heap *heap, size_t index, struct skep_heap_nod
 
 int skep_heap_push(struct skep_heap *heap, struct skep_heap_node *node)
 {
+    assert(node->place == SKEP_HEAP_NONE);
     if (heap->count == heap->cap) {
         size_t cap = heap->cap > 0 ? heap->cap * 2 : 16;
         void *grown = skep_mem_resize(heap->mem, heap->items, cap * sizeof *heap->items);

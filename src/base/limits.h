@@ -75,14 +75,28 @@ enum {
     SKEP_DHT_PUSH_INTERVAL_US = 60000000,   /* stored items go to a new node at most so often a peer */
     SKEP_DHT_BLACKLIST_MAX = 4096,
     SKEP_DHT_REPLACEMENTS_MAX = 20, /* per bucket */
+    SKEP_DHT_FIND_KEYS_MAX = 4096,  /* keys of one rpc_find; hivemind asks for 16 */
+    SKEP_DHT_PINGS_MAX = 64,        /* pings of ours in flight to verify nodes that sent requests, or that a full bucket asks about */
+    SKEP_DHT_VERIFY_INTERVAL_US = 10000000, /* a newcomer is verified at most so often a peer */
+    SKEP_DHT_VALIDATIONS_MAX = 64,  /* rpc_ping with validate being called back at once; the rest are told "not available" */
+    SKEP_DHT_ONCE_PEERS_MAX = 4096, /* peers remembered for the two intervals */
+    SKEP_DHT_NEAREST_MAX = 64,      /* nodes of one result of a find that we look at */
+    SKEP_DHT_LOOKUP_NODES_MAX = 16384, /* nodes that one lookup remembers */
+    SKEP_DHT_LOOKUP_ASKS_MAX = 256,    /* nodes that one key of a lookup asks */
+    SKEP_DHT_KEYS_MAX = 1 << 20,       /* keys of one get, records of one store */
+    SKEP_DHT_BUCKET_SIZE_MAX = 64,
 
     /* searches */
     SKEP_SEARCHES_MAX = 1024,       /* running at once on one node */
     SKEP_GRID_DIMENSIONS_MAX = 64,
-    SKEP_GRID_SIZE_MAX = 1 << 24,     /* indices of one dimension */
+    SKEP_GRID_SIZE_MAX = 1 << 20,     /* indices of one dimension */
     SKEP_BEAM_SIZE_MAX = 65536,
     SKEP_BEAM_CACHE_BYTES = 64 << 20, /* decoded records that a searcher keeps */
-    SKEP_BEAM_ROUND_KEYS_MAX = 4096,  /* prefixes asked for in one get */
+    SKEP_BEAM_GET_KEYS_MAX = 16384,   /* prefixes asked for in one get */
+    SKEP_BEAM_AHEAD_MAX = 1024,       /* first indices that one example asks for at once */
+    SKEP_BEAM_LEFT_GETS_MAX = 64,     /* gets that go on after their search has ended; the oldest is cancelled */
+    SKEP_BEAM_MARK_STORES_MAX = 64,   /* stores of negative marks under way; further marks are not written */
+    SKEP_BEAM_HOME_WALK_MAX = 4096,   /* first indices looked at in the local cache once the deadline has passed */
     SKEP_DECLARE_UIDS_MAX = 1 << 20,  /* of one declaration */
     SKEP_UID_LEN_MAX = 4096,
 };

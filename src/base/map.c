@@ -7,7 +7,7 @@ static const struct skep_mem *map_mem = &skep_mem_std;
 void skep_map_set_key(uint64_t k0, uint64_t k1)
 {
     map_k0 = k0;
-    map_k1 = k1 | 1;
+    map_k1 = k1;
 }
 
 void skep_map_set_mem(const struct skep_mem *mem)

@@ -17,6 +17,7 @@ void skep_timers_init(struct skep_timers *timers, const struct skep_mem *mem)
 {
     skep_heap_init(&timers->heap, mem, fires_before);
     timers->started = 0;
+    timers->ran_us = 0;
 }
 
 void skep_timers_fini(struct skep_timers *timers)
@@ -27,7 +28,8 @@ void skep_timers_fini(struct skep_timers *timers)
 int skep_timer_start(struct skep_timers *timers, struct skep_timer *timer, uint64_t deadline_us)
 {
     skep_heap_remove(&timers->heap, &timer->node);
-    timer->deadline_us = deadline_us;
+    /* Behind all that is due already: a timer that restarts itself in the past must not get ahead of the others for ever. */
+    timer->deadline_us = SKEP_MAX(deadline_us, timers->ran_us);
     timer->order = timers->started++;
     return skep_heap_push(&timers->heap, &timer->node);
 }
@@ -49,6 +51,7 @@ size_t skep_timers_run(struct skep_timers *timers, uint64_t now_us)
     uint64_t until = timers->started;
     size_t fired = 0;
 
+    timers->ran_us = SKEP_MAX(timers->ran_us, now_us);
     for (;;) {
         struct skep_heap_node *first = skep_heap_peek(&timers->heap);
         struct skep_timer *timer;

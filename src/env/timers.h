@@ -21,6 +21,7 @@ struct skep_timer {
 struct skep_timers {
     struct skep_heap heap;
     uint64_t started; /* how many ever: the tie breaker */
+    uint64_t ran_us;  /* the clock at the last run: no deadline is before it */
 };
 
 void skep_timers_init(struct skep_timers *timers, const struct skep_mem *mem);
