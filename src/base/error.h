@@ -16,7 +16,7 @@
 
 /** The struct that holds `member` at `ptr`. */
 #define SKEP_CONTAINER_OF(ptr, type, member)                                                       \
-    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+    ((type *)(void *)((char *)(uintptr_t)(ptr)-offsetof(type, member)))
 
 #define SKEP_UNREACHABLE()                                                                         \
     do {                                                                                           \
