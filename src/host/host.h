@@ -7,6 +7,7 @@
 #ifndef SKEP_HOST_H
 #define SKEP_HOST_H
 
+#include "base/list.h"
 #include "host/stream.h"
 #include "peer/address_book.h"
 #include "peer/key.h"

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* What uv_loop.c and uv_tcp.c share: the loop's struct. Nothing outside this folder sees libuv. */
+#ifndef SKEP_TRANSPORT_UV_IMPL_H
+#define SKEP_TRANSPORT_UV_IMPL_H
+
+#include <uv.h>
+
+#include "transport/uv_loop.h"
+
+struct skep_uv_loop {
+    struct skep_env env;             /* first: env callbacks cast back */
+    struct skep_transport transport; /* TCP */
+    uv_loop_t uv;
+    uv_timer_t deadline; /* the only one: armed for the next skep timer */
+    uv_async_t wake;
+    uv_signal_t signals[2]; /* SIGINT, SIGTERM */
+    bool has_signals;
+    void (*on_wake)(void *user);
+    void *wake_user;
+    void (*on_signal)(void *user, int signal);
+    void *signal_user;
+};
+
+/** Fill in loop->transport. */
+void skep_uv_tcp_init(struct skep_uv_loop *loop);
+
+#endif
