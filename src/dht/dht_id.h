@@ -5,14 +5,18 @@
 
 #include "base/bytes.h"
 
-enum { SKEP_DHT_ID_LEN = 20, SKEP_DHT_ID_BITS = 160 };
+enum {
+    SKEP_DHT_ID_LEN = 20,
+    SKEP_DHT_ID_BITS = 160,
+    SKEP_DHT_KEY_TEXT_MAX = 8192, /* bytes of a text key, as skep_dht_id_from_str() takes it */
+};
 
 struct skep_dht_id {
     uint8_t bytes[SKEP_DHT_ID_LEN]; /* big endian */
 };
 
-/** Of a text key: SHA-1 of its msgpack form. */
-void skep_dht_id_from_str(struct skep_dht_id *out, skep_bytes key);
+/** Of a text key: SHA-1 of its msgpack form. @return 0; SKEP_ESIZE above SKEP_DHT_KEY_TEXT_MAX bytes (*out is 0): pack it yourself. */
+int skep_dht_id_from_str(struct skep_dht_id *out, skep_bytes key);
 /** Of any other key: SHA-1 of `packed`, its msgpack form; of a bytes key: SHA-1 of the bytes themselves. */
 void skep_dht_id_from_packed(struct skep_dht_id *out, skep_bytes packed);
 /** Off the wire: a big-endian number of any length below 2^160. @return 0 or SKEP_EPEER_PROTO. */

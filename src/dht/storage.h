@@ -27,10 +27,11 @@ struct skep_dht_item {
     uint32_t owner;              /* tag of the peer that pays for the item itself; 0: ourselves */
     bool shared;                 /* the value came whole, from ourselves: its entries' owners mean nothing here */
     struct skep_dht_value *value;
+    double expiration_unix_s;    /* the value's */
     uint64_t version;            /* another number after each change of this key's content; never 0, never used again in this storage */
-    struct skep_heap_node by_expiration, by_earliest_entry;
+    struct skep_heap_node by_expiration, by_earliest; /* when it goes, and when its first entry goes */
     struct skep_heap_node by_refresh; /* of cache.c */
-    double earliest_unix_s;      /* as by_earliest_entry is ordered */
+    double earliest_unix_s;      /* of its entries; INFINITY for a plain value */
     double refresh_unix_s;       /* of cache.c */
     size_t cost;                 /* bytes it is charged for, entries included */
     UT_hash_handle hh;
@@ -48,19 +49,20 @@ struct skep_dht_refusals {
 };
 
 struct skep_dht_owner; /* storage.c */
+union skep_dht_owner_slot;
 
 struct skep_dht_storage {
     struct skep_dht_storage_options options;
     struct skep_dht_item *items; /* map by key, in insertion order */
-    struct skep_heap by_expiration, by_earliest_entry;
+    struct skep_heap by_expiration, by_earliest;
     size_t bytes;
     uint64_t last_version;
     struct skep_dht_refusals refused;
     uint64_t evicted;
     struct skep_dht_owner *owners; /* map by peer id */
-    struct skep_dht_owner **owner_of_tag;
-    uint32_t owner_cap, owner_free; /* owner_free: a tag that is free, 0: none below owner_used */
-    uint32_t owner_used;
+    union skep_dht_owner_slot *owner_slots; /* [owner_cap] by tag */
+    uint32_t owner_cap, owner_used;         /* tags below owner_used are taken, or chained from owner_free */
+    uint32_t owner_free;                    /* 0: none */
     /** Called before an item goes, may be NULL: of cache.c. */
     void (*on_remove)(struct skep_dht_storage *storage, struct skep_dht_item *item);
 };

@@ -10,6 +10,8 @@
 #ifndef SKEP_DHT_VALUE_H
 #define SKEP_DHT_VALUE_H
 
+#include <math.h>
+
 #include "base/bytes.h"
 #include "base/limits.h"
 
@@ -90,6 +92,8 @@ size_t skep_dht_value_packed_len(const struct skep_dht_value *value);
 /** Memory that a value takes, for accounts: of a dictionary without its entries, which cost skep_dht_entry_cost() each. */
 size_t skep_dht_value_cost(const struct skep_dht_value *value);
 size_t skep_dht_entry_cost(size_t subkey_len, size_t value_len);
+/** Of all entries together. */
+size_t skep_dht_value_entries_cost(const struct skep_dht_value *value);
 
 /** What a search does with answers from several peers: two dictionaries are merged entry by entry, the later expiration wins; else the one that expires later
  *  stays. *into may be NULL (nothing found yet); it may come to share `from`.
