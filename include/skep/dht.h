@@ -151,7 +151,7 @@ SKEP_API double skep_dht_time(void);
 
 /** Checks, signs and strips records (docs/wire.md c.6). Signed in order of rising priority; validated and stripped in falling order. Called on
  *  the loop's thread. In a plain record the subkey is the msgpack nil. */
-typedef struct skep_validator {
+typedef struct skep_record_validator {
     int priority;
     bool (*validate)(void *user_data, const skep_record *record);
     /** Append the value with its signature to `out` (skep_pack_raw()). NULL: unchanged. @return 0 or SKEP_E code. */
@@ -160,10 +160,10 @@ typedef struct skep_validator {
     int (*strip)(void *user_data, const skep_record *record, skep_pack *out);
     void (*release)(void *user_data); /* with the node; may be NULL */
     void *user_data;
-} skep_validator;
+} skep_record_validator;
 
 /** Any time, also after the join; copied. @return 0, SKEP_EINVAL, SKEP_ENOMEM, SKEP_ELIMIT. On an error `release` is not called. */
-SKEP_API int skep_dht_add_validator(skep_node *node, const skep_validator *validator);
+SKEP_API int skep_dht_add_validator(skep_node *node, const skep_record_validator *validator);
 
 /** hivemind's RSASignatureValidator.
  *  @param pem    an RSA private key in PEM to sign with; empty: a new one.

@@ -117,7 +117,7 @@ static inline void skep_rpc_reply(struct skep_rpc_request *request, skep_bytes r
 /** Answer with an error; by hivemind's custom the text is like Python's repr: "KeyError('ffn.0')". */
 static inline void skep_rpc_fail(struct skep_rpc_request *request, const char *text)
 {
-    request->rpc->ops->fail(request, skep_bytes_str(text));
+    (request->rpc->ops->fail)(request, skep_bytes_str(text)); /* in parentheses: a test library has a macro of that name */
 }
 
 /** Connect to an initial peer by multiaddr text; `done` gets its peer id. */
