@@ -16,15 +16,15 @@ enum { SKEP_FLAT_EXPERT = -1 }; /* the subkey under which a 1-d expert is declar
 
 struct skep_moe_successor {
     int64_t coordinate;    /* SKEP_FLAT_EXPERT or >= 0 */
-    double expiration_unix_s;
     uint32_t uid_at, uid_len;   /* in `text` */
-    uint32_t number_at, number_count; /* in `numbers`: all numbers of the uid; those that do not fit are UINT32_MAX */
+    uint32_t number_at;    /* in `numbers`: those of the uid behind the prefix; those that do not fit are UINT32_MAX */
+    uint32_t number_count; /* of these; 0 for SKEP_FLAT_EXPERT */
     uint32_t peer;         /* in `peers` */
 };
 
 struct skep_moe_successors {
     unsigned refs;
-    uint32_t count;
+    uint32_t count, grid_count;     /* entries; those with a coordinate >= 0 */
     const struct skep_mem *mem;
     size_t bytes;                   /* what it occupies */
     double earliest_unix_s;         /* when the first entry (or the mark) expires: decode again after that; INFINITY: never */
@@ -38,7 +38,7 @@ struct skep_moe_successors {
 
 /** What was dropped, and why; added to. */
 struct skep_successors_dropped {
-    uint64_t subkeys;  /* not a whole number, or the same one twice */
+    uint64_t subkeys;  /* not a whole number that could be a coordinate */
     uint64_t values;   /* not a pair of texts */
     uint64_t uids;     /* outside the grammar */
     uint64_t strays;   /* a uid that is not its prefix plus its coordinate */
@@ -56,6 +56,9 @@ void skep_peer_texts_free(const struct skep_mem *mem, struct skep_peer_texts *te
 int skep_successors_decode(struct skep_moe_successors **out, const struct skep_mem *mem, skep_bytes prefix,
                            const struct skep_dht_value *value, double now_unix_s, struct skep_peer_texts *texts,
                            struct skep_successors_dropped *dropped);
+
+/** Only the entries with coordinates in [0, size). @return 0 with *out, a reference of its own; SKEP_ENOMEM. */
+int skep_successors_below(struct skep_moe_successors **out, struct skep_moe_successors *successors, uint64_t size);
 
 struct skep_moe_successors *skep_successors_ref(struct skep_moe_successors *successors);
 /** NULL is fine. */

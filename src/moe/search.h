@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside of a searcher: what beam.c (searchers, starts, results), search.c (the steps of docs/wire.md d.5), frontier.c (which prefixes a search
+ * has looked at, and the gets for the others) share.
+ *
+ *   INITIAL --every example has its first beam--> CHOOSE --prefixes picked--> FORM --their records are there--> CHOOSE (next dimension) … --> ENDED
+ *   PREFIXES (active successors) --every record is there--> ENDED
+ * Each state is left when nothing that it needs is still being asked for; what is asked for ahead of need does not hold it up. */
+#ifndef SKEP_MOE_SEARCH_H
+#define SKEP_MOE_SEARCH_H
+
+#include "moe/arena.h"
+#include "moe/beam.h"
+#include "moe/prefix_tree.h"
+#include "moe/rank.h"
+
+enum slot_state {
+    SLOT_UNKNOWN,    /* not at home, not asked for yet */
+    SLOT_WANTED,     /* in `wanted` */
+    SLOT_ASKED,      /* in a get */
+    SLOT_KNOWN,      /* found, or (NULL) held by nobody */
+    SLOT_UNANSWERED, /* too few holders answered, or not in time */
+};
+
+/** A prefix that a search has looked at. */
+struct slot {
+    uint64_t key;
+    struct skep_prefix_node *node; /* pinned */
+    struct skep_moe_successors *found; /* a reference; NULL: none */
+    enum slot_state state;
+    bool needed; /* the search cannot go on without it */
+    bool marked; /* a negative mark is to be written, or is there */
+};
+
+#define SLOT_ROOT 0
+#define SLOT_NONE UINT32_MAX
+
+/** A prefix in a beam. */
+struct item {
+    double score;
+    uint32_t slot;
+    const struct skep_prefix_node *node;
+    const struct skep_moe_successors *found;
+    const struct item *parent; /* in the beam before; NULL in the first */
+    const struct skep_moe_successor *via; /* the parent's entry that leads here */
+};
+
+/** One example of a batch. */
+struct example {
+    struct item *beam;
+    size_t beam_count;
+    /* the first dimension, best first, as far as it has been ranked */
+    struct skep_ranked *order;
+    size_t order_count, order_cap, cursor;
+    size_t window;    /* how many unknown ones were asked for at once, so far */
+    size_t home_walk; /* looked at since the deadline */
+    size_t kept, consumed;
+    bool complete;
+    struct skep_top hits;
+    size_t hits_room;
+    size_t unanswered;
+    bool has_bound;
+    double bound;
+};
+
+enum search_kind { FIND_BEST, INITIAL_BEAM, ACTIVE_SUCCESSORS };
+enum search_phase { PHASE_INITIAL, PHASE_CHOOSE, PHASE_FORM, PHASE_PREFIXES, PHASE_ENDED };
+
+struct search {
+    struct skep_search *user;
+    struct skep_beam *beam; /* NULL: it is gone, only results are left */
+    struct skep_list link;
+    struct skep_arena arena;
+    enum search_kind kind;
+    enum search_phase phase;
+    bool running, timed_out;
+    int rc;
+    size_t beam_size, dims, dim; /* `dim`: that of the coordinates chosen next */
+    const uint32_t *sizes;
+    uint32_t grid_size; /* of ACTIVE_SUCCESSORS */
+    struct skep_score_table scores;
+    struct example *examples;
+    size_t example_count;
+    /* the frontier */
+    struct slot *slots;
+    uint32_t slot_count, slot_cap, *table, table_mask;
+    uint32_t *wanted, *asked_prefixes;
+    size_t wanted_count, wanted_cap, asked_prefix_count;
+    size_t needed; /* slots */
+    struct skep_list fetches;
+    struct skep_top_item *scratch;
+    size_t scratch_room;
+    struct skep_timer deadline;
+    double now_unix_s;
+    uint64_t started_us;
+    struct skep_successors_dropped dropped_before;
+};
+
+struct skep_beam {
+    struct skep_dht *dht;
+    struct skep_env *env;
+    const struct skep_mem *mem;
+    struct skep_prefix_tree tree;
+    struct skep_grid grid;
+    uint32_t *base; /* [base_count]: the numbers of the prefix itself */
+    size_t base_count;
+    bool negative_caching;
+    double cache_expiration_s;
+    size_t num_workers;
+    uint64_t seed; /* of the slot tables */
+    bool density_known;
+    double density; /* the share of first indices under which there was something */
+    struct skep_list searches; /* running, and ended but not yet released */
+    size_t running;
+    struct skep_list left; /* gets that go on without their search */
+    size_t left_count;
+    struct skep_list marks; /* stores of negative marks */
+    size_t mark_count;
+    struct skep_arena_block *spare;
+};
+
+/* ---- search.c ---- */
+
+/** Go on as far as possible. The search may be gone afterwards. */
+void skep_search_run(struct search *s);
+
+/** Use what is at home from now on, and run to the end. */
+void skep_search_time_out(struct search *s);
+
+/* ---- frontier.c ---- */
+
+int skep_frontier_init(struct search *s);
+
+/** @return the slot of a child of `parent`, looked up at home when it is new; SLOT_NONE: out of memory. */
+uint32_t skep_frontier_child(struct search *s, uint32_t parent, uint32_t coordinate);
+
+/** The same for a prefix of any kind; *fresh: it was not there yet. */
+uint32_t skep_frontier_prefix(struct search *s, skep_bytes prefix, bool *fresh);
+
+/** The search cannot go on without this slot (if it is not decided already). */
+void skep_frontier_need(struct search *s, uint32_t slot);
+
+/** Ask for this slot with the next gets. @return 0, SKEP_ENOMEM. */
+int skep_frontier_want(struct search *s, uint32_t slot);
+
+/** Start the gets of everything wanted. @return 0, SKEP_ENOMEM. */
+int skep_frontier_ask(struct search *s);
+
+/** Leave the gets to themselves; what they had to decide is looked up at home or stays unanswered. @return 0, SKEP_ENOMEM. */
+int skep_frontier_leave(struct search *s);
+
+/** Cancel the gets. */
+void skep_frontier_cancel(struct search *s);
+
+/** Write the negative marks that were noted, in the background. */
+void skep_frontier_write_marks(struct search *s);
+
+/** Unpin everything. */
+void skep_frontier_release(struct search *s);
+
+/** Of a searcher that goes: cancel its gets and stores. */
+void skep_frontier_abandon(struct skep_beam *beam);
+
+/* ---- beam.c ---- */
+
+/** Build the results, write the marks, release what only a running search needs, call `done`. */
+void skep_search_end(struct search *s, int rc);
+
+#endif
