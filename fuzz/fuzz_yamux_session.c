@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A session between a hostile peer and a busy user. Properties: it never breaks a bound, each stream is told of its end at most once,
- * what it sends are whole frames within the windows it was given, and all memory comes back.
+ * what it sends are whole frames, and all memory comes back. (That it keeps to windows is tests/mux/test_yamux_pair.c's to show.)
  *
  * input: a byte a step; high bits choose: a frame from the peer made of the next bytes, or something the user does */
 #include <stdlib.h>

@@ -121,13 +121,13 @@ static inline void one_end(struct one_session *one)
 }
 
 /* A frame arrives; its data are zeros. */
-static inline int one_get(struct one_session *one, enum skep_yamux_type type, unsigned flags, uint32_t id, uint32_t length)
+static inline int one_get(struct one_session *one, unsigned type, unsigned flags, uint32_t id, uint32_t length)
 {
     static uint8_t frame[SKEP_YAMUX_HEADER_LEN + (1 << 20)];
     size_t len = SKEP_YAMUX_HEADER_LEN + (type == SKEP_YAMUX_DATA ? length : 0);
 
     assert_true(len <= sizeof frame);
-    skep_yamux_put_header(frame, type, (uint16_t)flags, id, length);
+    skep_yamux_put_header(frame, (enum skep_yamux_type)type, (uint16_t)flags, id, length);
     return skep_yamux_receive(one->session, skep_bytes_of(frame, len), one->now_us);
 }
 
