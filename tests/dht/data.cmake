@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: MIT
+# Tests of what a node knows and says: ids, values, storage, table, validators, messages. Those of what it does are in CMakeLists.txt.
+skep_test(dht/test_dht_id LABELS unit USES dht)
+skep_test(dht/test_value LABELS unit oom USES dht)
+skep_test(dht/test_routing LABELS unit oom USES dht)
