@@ -37,6 +37,7 @@ struct skep_dht_options {
     uint64_t blacklist_time_us;    /* 5 s */
     double blacklist_backoff;      /* 2.0 */
     double ttl_max_s;              /* SKEP_DHT_TTL_MAX_S */
+    bool terse_finds;              /* ask skep peers to leave the nearest nodes out of results that are found (true) */
     bool has_node_id;              /* else random */
     struct skep_dht_id node_id;
 };
@@ -134,7 +135,14 @@ int skep_dht_store_start(struct skep_dht *dht, struct skep_dht_store *store, con
 
 struct skep_dht_stats {
     size_t table_nodes, stored_keys, stored_bytes, cached_keys, cached_bytes;
-    uint64_t requests_in, requests_out, requests_failed, refused_records, bad_messages, blacklisted;
+    uint64_t requests_in, requests_out, requests_failed;
+    uint64_t refused_records; /* that peers stored here, or that searches found and validators refused */
+    uint64_t bad_messages;    /* requests and answers that broke the protocol, and nodes in them that do not parse */
+    uint64_t answers_cut;     /* keys of answers that did not fit into a message */
+    uint64_t verifications;   /* pings to nodes that sent requests */
+    uint64_t pushes;          /* new nodes that were sent records */
+    uint64_t late;            /* requests that took so long that their keys went on elsewhere */
+    size_t blacklisted;
 };
 void skep_dht_stats(const struct skep_dht *dht, struct skep_dht_stats *out);
 

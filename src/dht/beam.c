@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+#include "dht/beam.h"
+
+static uint64_t head_of(const struct skep_dht_id *a, const struct skep_dht_id *b)
+{
+    return skep_get_be64(a->bytes) ^ skep_get_be64(b->bytes);
+}
+
+/* ---- the pool ---- */
+
+static uint32_t *slot_of(const struct skep_dht_lookup *l, const struct skep_dht_id *id)
+{
+    uint32_t slot = skep_map_hash(id->bytes, SKEP_DHT_ID_LEN) & (l->node_table_cap - 1);
+
+    while (l->node_table[slot] != 0 && !skep_dht_id_equal(&l->nodes[l->node_table[slot] - 1].id, id))
+        slot = (slot + 1) & (l->node_table_cap - 1);
+    return &l->node_table[slot];
+}
+
+static bool grow_pool(struct skep_dht_lookup *l)
+{
+    uint32_t cap = l->node_cap > 0 ? l->node_cap * 2 : 32;
+    struct skep_dht_lookup_node *nodes;
+    uint32_t *table;
+
+    if (l->node_count >= SKEP_DHT_LOOKUP_NODES_MAX)
+        return false;
+    table = skep_mem_zalloc(l->dht->mem, (size_t)cap * 2, sizeof *table);
+    if (!table)
+        return false;
+    nodes = skep_mem_resize(l->dht->mem, l->nodes, cap * sizeof *nodes);
+    if (!nodes) {
+        skep_mem_free(l->dht->mem, table);
+        return false;
+    }
+    skep_mem_free(l->dht->mem, l->node_table);
+    l->nodes = nodes;
+    l->node_cap = cap;
+    l->node_table = table;
+    l->node_table_cap = cap * 2;
+    for (uint32_t i = 0; i < l->node_count; i++)
+        *slot_of(l, &l->nodes[i].id) = i + 1;
+    return true;
+}
+
+/* The index of a node, added if it is new; SKEP_DHT_NO_NODE when there is no room. */
+static uint32_t pool_node(struct skep_dht_lookup *l, const struct skep_dht_id *id, const struct skep_peer_id *peer, uint32_t via)
+{
+    uint32_t *slot = l->node_cap > 0 ? slot_of(l, id) : NULL;
+    struct skep_dht_lookup_node *node;
+
+    if (slot && *slot != 0)
+        return *slot - 1;
+    if (l->node_count == l->node_cap) {
+        if (!grow_pool(l))
+            return SKEP_DHT_NO_NODE;
+        slot = slot_of(l, id);
+    }
+    node = &l->nodes[l->node_count];
+    memset(node, 0, sizeof *node);
+    node->id = *id;
+    node->peer = *peer;
+    node->via = via;
+    *slot = ++l->node_count;
+    return l->node_count - 1;
+}
+
+/* ---- the beam ---- */
+
+static bool nearer(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key, uint64_t head, const struct skep_dht_id *id,
+                   const struct skep_dht_candidate *than)
+{
+    if (head != than->head)
+        return head < than->head;
+    return skep_dht_id_nearer(&key->id, id, &l->nodes[than->node].id) < 0;
+}
+
+bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, const struct skep_dht_id *id,
+                   const struct skep_peer_id *peer, uint32_t via)
+{
+    uint64_t head = head_of(&key->id, id);
+    uint32_t node;
+    size_t at = key->count;
+
+    /* Who is in the beam is usually named again: found here without hashing. */
+    for (size_t i = 0; i < key->count; i++)
+        if (key->beam[i].head == head && skep_dht_id_equal(&l->nodes[key->beam[i].node].id, id))
+            return false;
+    if (key->count == l->beam_cap && !nearer(l, key, head, id, &key->beam[key->count - 1])) {
+        key->dropped = true;
+        return false;
+    }
+    node = pool_node(l, id, peer, via);
+    if (node == SKEP_DHT_NO_NODE || l->nodes[node].failed)
+        return false;
+    if (key->count == l->beam_cap) {
+        /* The farthest falls off, unless its answer is still to come. */
+        if (key->beam[key->count - 1].state == SKEP_DHT_CAND_ASKED || key->beam[key->count - 1].state == SKEP_DHT_CAND_LATE)
+            return false;
+        key->dropped = true;
+        key->count--;
+        at--;
+    }
+    while (at > 0 && nearer(l, key, head, id, &key->beam[at - 1]))
+        at--;
+    memmove(key->beam + at + 1, key->beam + at, (key->count - at) * sizeof *key->beam);
+    key->beam[at] = (struct skep_dht_candidate){.head = head, .node = node, .state = SKEP_DHT_CAND_NEW};
+    key->count++;
+    return at < l->beam;
+}
+
+int skep_beam_seed(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
+{
+    struct skep_dht *dht = l->dht;
+    size_t count = skep_routing_nearest(&dht->table, &key->id, l->beam, NULL, dht->nearest);
+
+    for (size_t i = 0; i < count; i++) {
+        const struct skep_routing_node *known = dht->nearest[i];
+        uint32_t node = pool_node(l, &known->id, &known->peer, SKEP_DHT_NO_NODE);
+
+        if (node == SKEP_DHT_NO_NODE)
+            return l->node_count >= SKEP_DHT_LOOKUP_NODES_MAX ? 0 : SKEP_ENOMEM;
+        /* They come nearest first. */
+        key->beam[key->count++] = (struct skep_dht_candidate){.head = head_of(&key->id, &known->id), .node = node, .state = SKEP_DHT_CAND_NEW};
+    }
+    return 0;
+}
+
+bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint32_t via, const struct skep_dht_find_result *result)
+{
+    struct skep_dht *dht = l->dht;
+    struct skep_dht_repeated ids = result->node_ids, peers = result->peer_ids;
+    uint64_t now = skep_env_now_us(dht->env);
+    skep_bytes id_bytes, peer_bytes;
+    bool came = false;
+
+    for (size_t i = 0; i < SKEP_DHT_NEAREST_MAX; i++) {
+        struct skep_peer_id peer;
+        struct skep_dht_id id;
+
+        if (!skep_dht_next_bytes(&ids, &id_bytes) || !skep_dht_next_bytes(&peers, &peer_bytes))
+            break;
+        if (skep_dht_id_from_wire(&id, id_bytes) < 0) {
+            dht->stats.bad_messages++;
+            break;
+        }
+        if (skep_dht_id_equal(&id, &dht->node_id) || skep_bytes_equal(peer_bytes, skep_peer_id_view(&dht->rpc->self)))
+            continue;
+        if (key->count == l->beam_cap && head_of(&key->id, &id) > key->beam[key->count - 1].head) {
+            key->dropped = true;
+            continue;
+        }
+        if (skep_peer_id_from_bytes(&peer, peer_bytes) < 0) {
+            dht->stats.bad_messages++;
+            continue;
+        }
+        if (!skep_blacklist_has(&dht->blacklist, &peer, now))
+            came |= skep_beam_add(l, key, &id, &peer, via);
+    }
+    return came;
+}
+
+struct skep_dht_candidate *skep_beam_find(struct skep_dht_lookup_key *key, uint32_t node)
+{
+    for (size_t i = 0; i < key->count; i++)
+        if (key->beam[i].node == node)
+            return &key->beam[i];
+    return NULL;
+}
+
+void skep_beam_remove(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, struct skep_dht_candidate *candidate)
+{
+    size_t at = (size_t)(candidate - key->beam);
+
+    if (at < l->dht->options.num_replicas)
+        key->failed_near++;
+    key->count--;
+    memmove(candidate, candidate + 1, (key->count - at) * sizeof *candidate);
+}

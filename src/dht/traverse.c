@@ -1,0 +1,675 @@
+/* SPDX-License-Identifier: MIT */
+#include "dht/traverse.h"
+
+#include "dht/beam.h"
+
+/* Room behind the beam for those that move in when one of it fails. */
+#define BEAM_SLACK 12
+/* How many more nodes a key asks at a time while nearer ones keep being named. */
+#define ALPHA 5
+/* What the answers to one request should weigh in all: half of what a message may. */
+#define ANSWER_BYTES_AIM ((size_t)2 << 20)
+/* An answer so large may have left keys out for want of room. */
+#define ANSWER_BYTES_CUT ((size_t)2 << 20)
+/* hivemind's own size of a request: what we fall back to after a failure. */
+#define CHUNK_SAFE 16
+/* How long a request may take before its keys go on elsewhere. */
+#define LATE_US_MIN ((uint64_t)50000)
+#define LATE_US_UNKNOWN ((uint64_t)400000)
+#define LATE_US_PER_KEY ((uint64_t)200)
+
+/* One rpc_find in flight. */
+struct find {
+    struct skep_dht_request request;
+    struct skep_list entry; /* lookup->finds */
+    struct skep_dht_lookup *lookup;
+    struct skep_timer late_timer;
+    bool late;
+    uint32_t node, count;
+    uint16_t round;
+    uint32_t keys[];
+};
+
+static void advance(struct skep_dht_lookup *l);
+
+/* ---- life ---- */
+
+static void on_kick(struct skep_timer *timer)
+{
+    advance(SKEP_CONTAINER_OF(timer, struct skep_dht_lookup, kick));
+}
+
+int skep_dht_lookup_new(struct skep_dht_lookup **out, struct skep_dht *dht, uint32_t count, bool want_values)
+{
+    struct skep_dht_lookup *l = skep_mem_zalloc(dht->mem, 1, sizeof *l);
+
+    *out = NULL;
+    if (!l)
+        return SKEP_ENOMEM;
+    l->dht = dht;
+    skep_list_init(&l->entry);
+    skep_list_init(&l->finds);
+    l->kick.fire = on_kick;
+    l->want_values = want_values;
+    l->beam = (uint16_t)dht->options.bucket_size;
+    l->beam_cap = (uint16_t)(l->beam + BEAM_SLACK);
+    l->chunk = SKEP_MAX(dht->options.chunk_size, 1);
+    l->key_count = count;
+    l->keys = skep_mem_zalloc(dht->mem, count, sizeof *l->keys);
+    l->ready = skep_mem_alloc(dht->mem, count * sizeof *l->ready);
+    l->beams = skep_mem_zalloc(dht->mem, (size_t)count * l->beam_cap, sizeof *l->beams);
+    if (!l->keys || !l->ready || !l->beams) {
+        l->key_count = 0;
+        skep_dht_lookup_free(l);
+        return SKEP_ENOMEM;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        l->keys[i].beam = l->beams + (size_t)i * l->beam_cap;
+        l->keys[i].source = SKEP_DHT_NO_NODE;
+        skep_list_init(&l->keys[i].waiters);
+    }
+    *out = l;
+    return 0;
+}
+
+static void free_find(struct find *f)
+{
+    struct skep_dht_lookup *l = f->lookup;
+
+    skep_env_stop(l->dht->env, &f->late_timer);
+    skep_list_remove(&f->entry);
+    l->find_count--;
+    skep_mem_free(l->dht->mem, f);
+}
+
+static void cancel_finds(struct skep_dht_lookup *l)
+{
+    SKEP_LIST_EACH(&l->finds, entry, after) {
+        struct find *f = SKEP_LIST_ITEM(entry, struct find, entry);
+
+        skep_dht_request_cancel(&f->request);
+        free_find(f);
+    }
+}
+
+void skep_dht_lookup_free(struct skep_dht_lookup *l)
+{
+    const struct skep_mem *mem = l->dht->mem;
+
+    if (l->on_free)
+        l->on_free(l);
+    cancel_finds(l);
+    skep_env_stop(l->dht->env, &l->kick);
+    skep_list_remove(&l->entry);
+    skep_mem_free(mem, l->keys);
+    skep_mem_free(mem, l->ready);
+    skep_mem_free(mem, l->beams);
+    skep_mem_free(mem, l->nodes);
+    skep_mem_free(mem, l->node_table);
+    skep_mem_free(mem, l->plan);
+    skep_mem_free(mem, l->touched);
+    skep_mem_free(mem, l);
+}
+
+static void free_if_over(struct skep_dht_lookup *l)
+{
+    if (l->busy == 0 && !l->starting && l->unfinished == 0 && (l->find_count == 0 || l->abandoned))
+        skep_dht_lookup_free(l);
+}
+
+void skep_dht_lookup_drop(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
+{
+    if (key->finished)
+        return;
+    key->finished = true;
+    l->unfinished--;
+    free_if_over(l);
+}
+
+void skep_dht_lookup_cancel(struct skep_dht_lookup *l)
+{
+    for (uint32_t i = 0; i < l->key_count; i++)
+        l->keys[i].finished = true;
+    l->unfinished = 0;
+    l->abandoned = true;
+    free_if_over(l);
+}
+
+static void make_ready(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
+{
+    if (key->queued || key->finished)
+        return;
+    key->queued = true;
+    l->ready[l->ready_count++] = (uint32_t)(key - l->keys);
+}
+
+/* ---- when is a key decided? ---- */
+
+static size_t near_count(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    size_t known = (size_t)key->count + key->failed_near;
+
+    return SKEP_MIN(known, l->dht->options.num_replicas);
+}
+
+/* Likely holders that have not answered, or will not. */
+static size_t silent_near(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    size_t silent = key->failed_near;
+
+    for (size_t i = 0; i < key->count && i < l->dht->options.num_replicas; i++)
+        silent += key->beam[i].state != SKEP_DHT_CAND_ANSWERED;
+    return silent;
+}
+
+bool skep_dht_lookup_answered(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    size_t near = near_count(l, key);
+
+    if (near == 0)
+        return !l->dht->options.client_mode; /* alone in the world, or cut off */
+    return key->answers > 0 && silent_near(l, key) * 2 < near;
+}
+
+/* Nobody is left to ask, and those who are late would not change the picture. */
+static bool is_decided(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    if (key->in_flight > 0)
+        return false;
+    for (size_t i = 0; i < key->count && i < l->beam; i++)
+        if (key->beam[i].state == SKEP_DHT_CAND_NEW && key->asks < SKEP_DHT_LOOKUP_ASKS_MAX)
+            return false;
+    return key->late == 0 || skep_dht_lookup_answered(l, key);
+}
+
+static void finish(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
+{
+    if (key->finished)
+        return;
+    key->finished = true;
+    l->unfinished--;
+    l->cost.rounds = SKEP_MAX(l->cost.rounds, key->rounds);
+    if (l->on_key)
+        l->on_key(l, key);
+}
+
+/* ---- the plan: whom to ask for what ---- */
+
+static bool reserve(struct skep_dht *dht, void **array, uint32_t *cap, uint32_t count, size_t size)
+{
+    uint32_t wanted = SKEP_MAX(*cap * 2, 32);
+    void *grown;
+
+    if (count < *cap)
+        return true;
+    grown = skep_mem_resize(dht->mem, *array, wanted * size);
+    if (!grown)
+        return false;
+    *array = grown;
+    *cap = wanted;
+    return true;
+}
+
+static bool plan_ask(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, struct skep_dht_candidate *candidate)
+{
+    struct skep_dht_lookup_node *node = &l->nodes[candidate->node];
+    void *plan = l->plan, *touched = l->touched;
+    bool room = reserve(l->dht, &plan, &l->plan_cap, l->plan_count, sizeof *l->plan);
+
+    l->plan = plan;
+    if (node->plan_head == 0) {
+        room = room && reserve(l->dht, &touched, &l->touched_cap, l->touched_count, sizeof *l->touched);
+        l->touched = touched;
+    }
+    if (!room)
+        return false;
+    if (node->plan_head == 0)
+        l->touched[l->touched_count++] = candidate->node;
+    l->plan[l->plan_count] = (struct skep_dht_plan){.key = (uint32_t)(key - l->keys), .next = node->plan_head};
+    node->plan_head = ++l->plan_count;
+    node->plan_count++;
+    candidate->state = SKEP_DHT_CAND_ASKED;
+    key->in_flight++;
+    key->asks++;
+    return true;
+}
+
+static bool is_usable(struct skep_dht_lookup *l, const struct skep_dht_lookup_node *node)
+{
+    return !node->failed && !skep_blacklist_has(&l->dht->blacklist, &node->peer, skep_env_now_us(l->dht->env));
+}
+
+/* Ask as many of a key's candidates as it may ask now. @return false: it must wait for workers. */
+static bool plan_key(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
+{
+    size_t width = key->wide ? l->beam : (l->want_values && key->asks == 0) ? 1 : ALPHA;
+    size_t workers = SKEP_MAX(l->dht->options.num_workers, 1);
+
+    for (size_t i = 0; i < key->count && i < l->beam && key->in_flight < width && key->asks < SKEP_DHT_LOOKUP_ASKS_MAX;) {
+        struct skep_dht_candidate *candidate = &key->beam[i];
+
+        if (candidate->state != SKEP_DHT_CAND_NEW) {
+            i++;
+            continue;
+        }
+        if (!is_usable(l, &l->nodes[candidate->node])) {
+            skep_beam_remove(l, key, candidate);
+            continue;
+        }
+        if (l->nodes[candidate->node].plan_head == 0 && l->find_count + l->touched_count >= workers)
+            return false;
+        if (!plan_ask(l, key, candidate))
+            skep_beam_remove(l, key, candidate); /* without memory: as if it had failed, so that the lookup ends */
+        else
+            i++;
+    }
+    return true;
+}
+
+/* Look at every ready key once. @return how many stay for want of workers. */
+static uint32_t plan_ready(struct skep_dht_lookup *l)
+{
+    uint32_t kept = 0, count = l->ready_count;
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t index = l->ready[i];
+        struct skep_dht_lookup_key *key = &l->keys[index];
+
+        if (!key->finished && !plan_key(l, key)) {
+            l->ready[kept++] = index;
+            continue;
+        }
+        key->queued = false;
+        if (!key->finished && !l->starting && is_decided(l, key))
+            finish(l, key);
+        else if (!key->finished && l->starting && key->in_flight == 0)
+            key->queued = true; /* decided at once; told on the next turn */
+        if (key->queued)
+            l->ready[kept++] = index;
+    }
+    /* What on_key may do to this lookup is drop keys, never make one ready. */
+    assert(l->ready_count == count);
+    l->ready_count = kept;
+    return kept;
+}
+
+/* ---- asking ---- */
+
+static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply);
+static void on_late(struct skep_timer *timer);
+
+static size_t chunk_of(const struct skep_dht_lookup *l)
+{
+    size_t fit = ANSWER_BYTES_AIM / SKEP_MAX(l->dht->key_bytes, 1);
+
+    return SKEP_MAX(SKEP_MIN(SKEP_MIN(l->chunk, fit), (size_t)SKEP_DHT_FIND_KEYS_MAX), 1);
+}
+
+static uint64_t late_after_us(struct skep_dht *dht, const struct skep_peer_id *peer, uint32_t keys)
+{
+    uint64_t rtt = dht->rpc->ops->rtt_us ? dht->rpc->ops->rtt_us(dht->rpc, peer) : 0;
+
+    return (rtt > 0 ? SKEP_MAX(4 * rtt, LATE_US_MIN) : LATE_US_UNKNOWN) + keys * LATE_US_PER_KEY;
+}
+
+static void encode_find(struct skep_dht_lookup *l, const struct find *f, struct skep_buf *out)
+{
+    struct skep_dht_id *ids = NULL;
+
+    skep_buf_clear(out);
+    if (l->terse)
+        skep_pb_put_varint(out, SKEP_DHT_FIND_TERSE_FIELD, 1);
+    for (uint32_t i = 0; i < f->count; i++)
+        skep_pb_put_bytes(out, 2, skep_bytes_of(l->keys[f->keys[i]].id.bytes, SKEP_DHT_ID_LEN));
+    skep_dht_find_request_encode(out, l->dht->told_id, ids, 0); /* the sender */
+}
+
+static int send_find(struct skep_dht_lookup *l, struct find *f)
+{
+    struct skep_dht *dht = l->dht;
+    struct skep_dht_lookup_node *node = &l->nodes[f->node];
+    int rc;
+
+    encode_find(l, f, &dht->message);
+    if ((rc = dht->message.rc) < 0)
+        return rc;
+    if (!node->asked && node->via != SKEP_DHT_NO_NODE)
+        skep_rpc_hint(dht->rpc, &node->peer, &l->nodes[node->via].peer);
+    node->asked = true;
+    f->request.done = on_found;
+    f->late_timer.fire = on_late;
+    rc = skep_dht_request_start(dht, &f->request, &node->peer, SKEP_DHT_RPC_FIND, skep_buf_view(&dht->message));
+    if (rc < 0)
+        return rc;
+    l->cost.calls++;
+    /* Without memory for the timer it is just never late. */
+    (void)skep_env_after(dht->env, &f->late_timer, late_after_us(dht, &node->peer, f->count));
+    return 0;
+}
+
+/* A request is no longer in flight for a key, whichever way it ended. */
+static void land(const struct find *f, struct skep_dht_lookup_key *key)
+{
+    if (f->late)
+        key->late--;
+    else
+        key->in_flight--;
+    key->rounds = SKEP_MAX(key->rounds, f->round);
+}
+
+/* A node did not answer: out of the beams of the keys it was asked for, which look further. */
+static void lose_node(struct skep_dht_lookup *l, const struct find *f)
+{
+    l->nodes[f->node].failed = true;
+    if (f->count > CHUNK_SAFE)
+        l->chunk = CHUNK_SAFE;
+    for (uint32_t i = 0; i < f->count; i++) {
+        struct skep_dht_lookup_key *key = &l->keys[f->keys[i]];
+        struct skep_dht_candidate *candidate = skep_beam_find(key, f->node);
+
+        land(f, key);
+        if (candidate)
+            skep_beam_remove(l, key, candidate);
+        make_ready(l, key);
+    }
+}
+
+/* Start one request for the first `count` keys of a node's plan. @return what is left of it. */
+static uint32_t ask_some(struct skep_dht_lookup *l, uint32_t node, uint32_t head, uint32_t count)
+{
+    struct find *f = skep_mem_alloc(l->dht->mem, sizeof *f + count * sizeof f->keys[0]);
+    uint16_t rounds = 0;
+
+    if (f)
+        memset(f, 0, sizeof *f);
+    for (uint32_t i = 0; i < count; i++, head = l->plan[head - 1].next) {
+        struct skep_dht_lookup_key *key = &l->keys[l->plan[head - 1].key];
+
+        rounds = SKEP_MAX(rounds, key->rounds);
+        if (f) {
+            f->keys[i] = l->plan[head - 1].key;
+            continue;
+        }
+        l->nodes[node].failed = true;
+        l->again = true;
+        key->in_flight--;
+        skep_beam_remove(l, key, skep_beam_find(key, node));
+        make_ready(l, key);
+    }
+    if (!f)
+        return head;
+    f->lookup = l;
+    f->node = node;
+    f->count = count;
+    f->round = (uint16_t)(rounds + 1);
+    skep_list_push_back(&l->finds, &f->entry);
+    l->find_count++;
+    if (send_find(l, f) < 0) {
+        l->again = true;
+        lose_node(l, f);
+        free_find(f);
+    }
+    return head;
+}
+
+static void ask_planned(struct skep_dht_lookup *l)
+{
+    size_t chunk = chunk_of(l);
+
+    for (uint32_t t = 0; t < l->touched_count; t++) {
+        struct skep_dht_lookup_node *node = &l->nodes[l->touched[t]];
+        uint32_t head = node->plan_head, left = node->plan_count;
+
+        node->plan_head = 0;
+        node->plan_count = 0;
+        while (left > 0) {
+            uint32_t count = (uint32_t)SKEP_MIN(chunk, left);
+
+            head = ask_some(l, l->touched[t], head, count);
+            left -= count;
+        }
+    }
+    l->touched_count = 0;
+    l->plan_count = 0;
+}
+
+static void advance(struct skep_dht_lookup *l)
+{
+    l->busy++;
+    do {
+        l->again = false;
+        plan_ready(l);
+        ask_planned(l);
+    } while (l->again && !l->starting); /* some could not even be sent: their keys have one node less to ask */
+    if (l->on_turn && !l->starting)
+        l->on_turn(l);
+    l->busy--;
+    free_if_over(l);
+}
+
+/* ---- answers ---- */
+
+static void on_late(struct skep_timer *timer)
+{
+    struct find *f = SKEP_CONTAINER_OF(timer, struct find, late_timer);
+    struct skep_dht_lookup *l = f->lookup;
+
+    l->dht->stats.late++;
+    for (uint32_t i = 0; i < f->count; i++) {
+        struct skep_dht_lookup_key *key = &l->keys[f->keys[i]];
+        struct skep_dht_candidate *candidate = skep_beam_find(key, f->node);
+
+        land(f, key);
+        key->late++;
+        if (candidate)
+            candidate->state = SKEP_DHT_CAND_LATE;
+        make_ready(l, key);
+    }
+    f->late = true;
+    advance(l);
+}
+
+/* One key's part of an answer. cut: there may have been no room for it, so that "not found" means nothing. */
+static void take_result(struct skep_dht_lookup *l, const struct find *f, struct skep_dht_lookup_key *key, const struct skep_dht_find_result *result,
+                        bool cut)
+{
+    struct skep_dht_candidate *candidate = skep_beam_find(key, f->node);
+    bool found = l->want_values && result->type != SKEP_DHT_NOT_FOUND;
+
+    land(f, key);
+    if (candidate)
+        candidate->state = cut && !found ? SKEP_DHT_CAND_NEW : SKEP_DHT_CAND_ANSWERED;
+    key->answers++;
+    if (found && l->on_found(l, key, f->node, result)) {
+        finish(l, key);
+        return;
+    }
+    if (key->finished)
+        return;
+    if (!skep_beam_merge(l, key, f->node, result))
+        key->wide = true;
+    make_ready(l, key);
+}
+
+static void take_answer(struct skep_dht_lookup *l, const struct find *f, struct skep_dht_find_response *response, size_t len)
+{
+    struct skep_dht *dht = l->dht;
+    bool cut = f->count > 1 && len > ANSWER_BYTES_CUT;
+    size_t each = len / f->count;
+    skep_bytes bytes;
+
+    dht->key_bytes = each > dht->key_bytes ? each : (dht->key_bytes * 7 + each) / 8;
+    if (cut)
+        l->chunk = SKEP_MAX(f->count / 4, 1);
+    for (uint32_t i = 0; i < f->count && skep_dht_next_bytes(&response->results, &bytes); i++) {
+        struct skep_dht_find_result result;
+
+        if (skep_dht_find_result_decode(&result, bytes) < 0) {
+            dht->stats.bad_messages++;
+            memset(&result, 0, sizeof result);
+        }
+        take_result(l, f, &l->keys[f->keys[i]], &result, cut);
+    }
+}
+
+/* The peer is there but is not the node it was said to be: that one is forgotten, and the real one may be near as well. */
+static void correct_node(struct skep_dht_lookup *l, const struct find *f, const struct skep_dht_id *real)
+{
+    struct skep_peer_id peer = l->nodes[f->node].peer;
+
+    l->nodes[f->node].failed = true;
+    if (skep_dht_id_equal(real, &l->dht->node_id))
+        return;
+    for (uint32_t i = 0; i < f->count; i++) {
+        struct skep_dht_lookup_key *key = &l->keys[f->keys[i]];
+        struct skep_dht_candidate *candidate = skep_beam_find(key, f->node);
+
+        if (candidate && !key->finished)
+            skep_beam_remove(l, key, candidate);
+        if (!key->finished)
+            skep_beam_add(l, key, real, &peer, SKEP_DHT_NO_NODE);
+        make_ready(l, key);
+    }
+}
+
+static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply)
+{
+    struct find *f = SKEP_CONTAINER_OF(request, struct find, request);
+    struct skep_dht_lookup *l = f->lookup;
+    struct skep_dht *dht = l->dht;
+    struct skep_dht_find_response response;
+
+    l->busy++;
+    if (rc == 0) {
+        rc = skep_dht_find_response_decode(&response, reply);
+        if (rc == 0 && response.results.left != f->count)
+            rc = SKEP_EPEER_PROTO;
+        dht->stats.bad_messages += rc < 0;
+    }
+    if (rc < 0) {
+        if (skep_dht_fault_is_theirs(rc))
+            (void)skep_blacklist_fail(&dht->blacklist, &request->peer, skep_env_now_us(dht->env));
+        skep_dht_failed(dht, &request->peer, rc);
+        lose_node(l, f);
+    } else {
+        skep_blacklist_succeed(&dht->blacklist, &request->peer);
+        if (response.sender.has_id)
+            skep_dht_met(dht, &response.sender.id, &request->peer);
+        take_answer(l, f, &response, reply.len);
+        if (response.sender.has_id && !skep_dht_id_equal(&response.sender.id, &l->nodes[f->node].id))
+            correct_node(l, f, &response.sender.id);
+    }
+    free_find(f);
+    l->busy--;
+    advance(l);
+}
+
+/* ---- the start ---- */
+
+/* The first asks of a get: each key at one of its likely holders, by greedy cover: again and again the node that has most of
+ * the keys left. One that we are connected to counts four times. */
+struct cover {
+    uint32_t *first; /* [nodes + 1] where a node's keys begin in `keys` */
+    uint32_t *keys;  /* [first[nodes]] */
+    uint32_t *left;  /* [nodes] keys not covered yet */
+    uint64_t *rtt_us; /* [nodes]; 0: not connected */
+};
+
+static bool cover_new(struct skep_dht_lookup *l, struct cover *c)
+{
+    const struct skep_mem *mem = l->dht->mem;
+    size_t near = l->dht->options.num_replicas;
+
+    c->first = skep_mem_zalloc(mem, (size_t)l->node_count + 2, sizeof *c->first);
+    c->keys = skep_mem_alloc(mem, l->key_count * near * sizeof *c->keys);
+    c->left = skep_mem_zalloc(mem, l->node_count, sizeof *c->left);
+    c->rtt_us = skep_mem_zalloc(mem, l->node_count, sizeof *c->rtt_us);
+    if (!c->first || !c->keys || !c->left || !c->rtt_us)
+        return false;
+    for (uint32_t k = 0; k < l->key_count; k++)
+        for (size_t i = 0; i < l->keys[k].count && i < near; i++)
+            c->left[l->keys[k].beam[i].node]++;
+    for (uint32_t n = 0; n < l->node_count; n++)
+        c->first[n + 2] = c->first[n + 1] + c->left[n];
+    for (uint32_t k = 0; k < l->key_count; k++)
+        for (size_t i = 0; i < l->keys[k].count && i < near; i++)
+            c->keys[c->first[l->keys[k].beam[i].node + 1]++] = k;
+    for (uint32_t n = 0; n < l->node_count; n++) {
+        if (!is_usable(l, &l->nodes[n]))
+            c->left[n] = 0;
+        else if (c->left[n] > 0 && l->dht->rpc->ops->rtt_us)
+            c->rtt_us[n] = l->dht->rpc->ops->rtt_us(l->dht->rpc, &l->nodes[n].peer);
+    }
+    return true;
+}
+
+static uint32_t cover_best(const struct skep_dht_lookup *l, const struct cover *c)
+{
+    uint32_t best = SKEP_DHT_NO_NODE, best_weight = 0;
+
+    for (uint32_t n = 0; n < l->node_count; n++) {
+        uint32_t weight = c->left[n] * (c->rtt_us[n] > 0 ? 4 : 1);
+
+        if (weight > best_weight || (weight > 0 && weight == best_weight && c->rtt_us[n] < c->rtt_us[best])) {
+            best = n;
+            best_weight = weight;
+        }
+    }
+    return best;
+}
+
+static void cover_keys(struct skep_dht_lookup *l)
+{
+    size_t near = l->dht->options.num_replicas, workers = SKEP_MAX(l->dht->options.num_workers, 1);
+    struct cover c = {0};
+    uint32_t node;
+
+    if (l->node_count > 0 && cover_new(l, &c)) {
+        while (l->touched_count < workers && (node = cover_best(l, &c)) != SKEP_DHT_NO_NODE) {
+            for (uint32_t i = c.first[node]; i < c.first[node + 1]; i++) {
+                struct skep_dht_lookup_key *key = &l->keys[c.keys[i]];
+
+                if (key->asks > 0)
+                    continue;
+                for (size_t j = 0; j < key->count && j < near; j++)
+                    c.left[key->beam[j].node] -= c.left[key->beam[j].node] > 0;
+                if (!plan_ask(l, key, skep_beam_find(key, node)))
+                    make_ready(l, key);
+            }
+            c.left[node] = 0;
+        }
+    }
+    skep_mem_free(l->dht->mem, c.first);
+    skep_mem_free(l->dht->mem, c.keys);
+    skep_mem_free(l->dht->mem, c.left);
+    skep_mem_free(l->dht->mem, c.rtt_us);
+}
+
+int skep_dht_lookup_start(struct skep_dht_lookup *l)
+{
+    int rc = 0;
+
+    skep_list_push_back(&l->dht->lookups, &l->entry);
+    l->unfinished = l->key_count;
+    l->starting = true;
+    for (uint32_t i = 0; i < l->key_count && rc == 0; i++)
+        rc = skep_beam_seed(l, &l->keys[i]);
+    if (rc == 0 && l->want_values)
+        cover_keys(l);
+    else if (rc == 0 && !l->want_values && l->dht->table.node_count < l->beam)
+        for (uint32_t i = 0; i < l->key_count; i++)
+            l->keys[i].wide = true; /* a swarm smaller than one bucket: all at once */
+    for (uint32_t i = 0; i < l->key_count; i++)
+        if (l->keys[i].asks == 0)
+            make_ready(l, &l->keys[i]);
+    if (rc == 0)
+        advance(l);
+    l->cost.keys = l->key_count;
+    /* Keys with nobody to ask are told on the next turn. */
+    if (rc == 0 && l->ready_count > 0)
+        rc = skep_env_after(l->dht->env, &l->kick, 0);
+    l->starting = false;
+    if (rc < 0)
+        skep_dht_lookup_free(l);
+    return rc;
+}

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+# Tests of what a node does. They need the simulated side of the call seam.
+if(TARGET skep_sim)
+  set(swarm ${CMAKE_SOURCE_DIR}/tests/sim/swarm.c)
+  skep_test(dht/test_node LABELS unit USES dht sim SOURCES ${swarm})
+endif()
