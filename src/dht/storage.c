@@ -87,7 +87,7 @@ static int take_tag(struct skep_dht_storage *storage, uint32_t *tag)
         storage->owner_free = storage->owner_slots[*tag].next_free;
         return 0;
     }
-    if (storage->owner_used == storage->owner_cap) {
+    if (storage->owner_used >= storage->owner_cap) {
         grown = skep_mem_resize(storage->options.mem, storage->owner_slots, cap * sizeof *grown);
         if (!grown)
             return SKEP_ENOMEM;
