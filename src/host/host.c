@@ -2,10 +2,6 @@
 /* A host: what it serves, where it listens, whom it tells. Its connections are in connections.c, its streams in stream.c. */
 #include "host/host_impl.h"
 
-#ifndef SKEP_VERSION
-#define SKEP_VERSION "0"
-#endif
-
 /* ---- peers ---- */
 
 struct skep_host_peer *skep_host_peer_find(const struct skep_host *host, const struct skep_peer_id *id)

@@ -57,7 +57,7 @@ static void stream_kill(struct skep_stream *stream)
 {
     struct skep_host *host = stream->host;
     struct skep_host_peer *peer = stream->peer;
-    bool was_waiting = stream->state == STREAM_WAITING;
+    bool was_waiting = stream->state == STREAM_WAITING && peer; /* not one that never got so far */
 
     if (stream->state == STREAM_NEGOTIATING)
         leave_negotiation(stream);

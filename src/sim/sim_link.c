@@ -53,7 +53,8 @@ struct sim_link {
     struct skep_timer timer, drain_timer;
     struct skep_list entry;
     enum { DIALING, ANSWERED, CONNECTED } state;
-    bool is_dialer, paused, waits_for_drain;
+    bool paused, waits_for_drain;
+    bool muted;    /* what it sends is swallowed */
     bool gone;     /* closed by either side: freed when no event of ours is running */
     unsigned busy;
 };
@@ -150,7 +151,7 @@ static void sim_close(struct skep_link *link)
     if (sim->gone)
         return;
     detach(sim);
-    if (other && enqueue(other, skep_bytes_of(NULL, 0), 0) < 0)
+    if (other && !sim->muted && enqueue(other, skep_bytes_of(NULL, 0), 0) < 0)
         other->in_flight = 0; /* no memory for the news: its keep-alive will find out */
     free_if_idle(sim);
 }
@@ -203,6 +204,8 @@ static int sim_write(struct skep_link *link, skep_bytes data)
         lose(sim);
         return SKEP_ELOST;
     }
+    if (sim->muted)
+        return 1;
     if (enqueue(sim->other, data, 0) < 0) {
         lose(sim);
         return SKEP_ENOMEM;
@@ -228,12 +231,12 @@ static const struct skep_link_ops link_ops = {sim_write, set_reading, sim_close}
 static void deliver(struct sim_link *sim, struct segment *segment)
 {
     struct skep_sim_net *net = sim->net;
-    size_t room, len = segment->len - segment->used;
+    size_t room, most = SIZE_MAX, len = segment->len - segment->used;
     uint8_t *to = sim->link.events->on_room(&sim->link, sim->link.user, &room);
 
-    len = SKEP_MIN(len, room);
     if (net->options.chunk_max > 0)
-        len = SKEP_MIN(len, 1 + (size_t)skep_prng_below(&net->prng, net->options.chunk_max));
+        most = 1 + (size_t)skep_prng_below(&net->prng, net->options.chunk_max);
+    len = SKEP_MIN(len, SKEP_MIN(room, most));
     memcpy(to, segment->data + segment->used, len);
     segment->used += len;
     sim->in_flight -= len;
@@ -359,7 +362,6 @@ static int sim_dial(struct skep_transport *transport, struct skep_link **out, co
     sim = link_new(net);
     if (!sim)
         return SKEP_ENOMEM;
-    sim->is_dialer = true;
     sim->link.remote = *addr;
     sim->link.remote.peer.len = 0;
     sim->link.local.kind = SKEP_ADDR_IP4;
@@ -476,6 +478,17 @@ size_t skep_sim_net_cut(struct skep_sim_net *net, const uint8_t a[4], const uint
         count++;
     }
     return count;
+}
+
+void skep_sim_net_mute(struct skep_sim_net *net, const uint8_t from[4], const uint8_t to[4])
+{
+    SKEP_LIST_EACH(&net->links, node, after)
+    {
+        struct sim_link *sim = SKEP_LIST_ITEM(node, struct sim_link, entry);
+
+        if (memcmp(sim->link.local.ip, from, 4) == 0 && memcmp(sim->link.remote.ip, to, 4) == 0)
+            sim->muted = true;
+    }
 }
 
 void skep_sim_net_set_reachable(struct skep_sim_net *net, const uint8_t ip[4], bool reachable)

@@ -32,6 +32,9 @@ size_t skep_sim_net_cut(struct skep_sim_net *net, const uint8_t a[4], const uint
 /** A machine that is unreachable: dials to it get no answer until it is reachable again or the dialler gives up. */
 void skep_sim_net_set_reachable(struct skep_sim_net *net, const uint8_t ip[4], bool reachable);
 
+/** What `from` sends to `to` on the connections they have now is swallowed, for good: a machine that vanished without a word. */
+void skep_sim_net_mute(struct skep_sim_net *net, const uint8_t from[4], const uint8_t to[4]);
+
 /** Links that are open or opening, for checks that nothing leaks. */
 size_t skep_sim_net_link_count(const struct skep_sim_net *net);
 

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+skep_fuzz(fuzz_identify USES host)
+skep_fuzz(fuzz_kad USES host)
