@@ -24,7 +24,7 @@ static int print_json(const skep_expert *experts, size_t count)
 
         json_array_append_new(list, json_pack("{s:o, s:o}", "uid", skep_cmd_json_text(skep_bytes_str(experts[i].uid)), "peer_id", peer));
     }
-    return skep_cmd_print_json(json_pack("{s:o}", "experts", list)) ? SKEP_EXIT_DONE : SKEP_EXIT_FAILED;
+    return skep_cmd_print_json(list) ? SKEP_EXIT_DONE : SKEP_EXIT_FAILED;
 }
 
 static int print_table(const skep_expert *experts, size_t count)

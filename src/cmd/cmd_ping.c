@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* skep ping: round trips to one peer, by libp2p's ping and by the DHT's (docs/wire.md a.6, c.2). */
+/* skep ping: round trips to one peer, by libp2p's ping and by the DHT's (docs/wire.md a.6, c.2). Leaves out joining: only calls are made. */
 #include "base/pb.h"
 #include "cmd/session.h"
 
-enum { PING_TIMEOUT_US = 5000000, COUNT_MAX = 1000000 };
+enum { PING_TIMEOUT_US = 5000000, FIND_TIMEOUT_US = 15000000, COUNT_MAX = 1000000 };
 
 static char *count_text;
 
 static struct poptOption options[] = {
     {"count", 'c', POPT_ARG_STRING, &count_text, 0, "how many of each (4)", "N"},
+    SKEP_CMD_OPTIONS_JOIN,
     SKEP_CMD_OPTIONS_OUTPUT,
     POPT_TABLEEND};
 
@@ -117,28 +118,77 @@ static int ping_all(struct pinging *p, const char *maddr, uint64_t count)
     return p->answered[0] == count ? SKEP_EXIT_DONE : SKEP_EXIT_FAILED;
 }
 
-static int ping(const char *maddr, uint64_t count)
+/* A peer known by its id alone is asked for at the initial peers (docs/wire.md a.7). */
+static int find_by_id(struct pinging *p, const char *what)
 {
-    struct pinging p = {.round_trips = json_array()};
+    size_t count = skep_cmd_list_count(skep_cmd_common.join), met = 0;
+    char **join = skep_cmd_common.join;
     skep_op *op = NULL;
+    int rc = 0;
+
+    for (size_t i = 0; i < count && rc != SKEP_EDEADLINE; i++) {
+        rc = skep_p2p_connect(&op, p->session.node, join[i], 0, NULL, NULL);
+        rc = skep_session_wait_quietly(&p->session, rc, op);
+        if (rc < 0 && rc != SKEP_EDEADLINE)
+            skep_session_failed(rc, op, join[i]);
+        met += rc == 0;
+        skep_op_free(op);
+        op = NULL;
+    }
+    if (met == 0 && rc != SKEP_EDEADLINE)
+        return SKEP_EXIT_FAILED;
+    rc = rc == SKEP_EDEADLINE ? rc : skep_p2p_find_peer(&op, p->session.node, &p->peer, FIND_TIMEOUT_US, NULL, NULL);
+    rc = skep_session_wait(&p->session, rc, op, what);
+    skep_op_free(op);
+    return rc;
+}
+
+static int connect_to(struct pinging *p, const char *maddr)
+{
+    skep_op *op = NULL;
+    int code;
+
+    if (p->peer.len > 0)
+        return find_by_id(p, maddr);
+    code = skep_session_wait(&p->session, skep_p2p_connect(&op, p->session.node, maddr, 0, NULL, NULL), op, maddr);
+    if (code == SKEP_EXIT_DONE)
+        p->peer = *skep_p2p_connect_result(op);
+    skep_op_free(op);
+    return code;
+}
+
+static int ping(const char *maddr, const skep_peer *by_id, uint64_t count)
+{
+    struct pinging p = {.peer = *by_id, .round_trips = json_array()};
     int code = skep_session_open(&p.session, SKEP_SESSION_CALLS);
 
-    if (code == SKEP_EXIT_DONE) {
-        code = skep_session_wait(&p.session, skep_p2p_connect(&op, p.session.node, maddr, 0, NULL, NULL), op, maddr);
-        if (code == SKEP_EXIT_DONE) {
-            p.peer = *skep_p2p_connect_result(op);
-            code = ping_all(&p, maddr, count);
-        }
-        skep_op_free(op);
-    }
+    if (code == SKEP_EXIT_DONE)
+        code = connect_to(&p, maddr);
+    if (code == SKEP_EXIT_DONE)
+        code = ping_all(&p, maddr, count);
     skep_session_close(&p.session);
     json_decref(p.round_trips);
     return code;
 }
 
+/* "/p2p/12D3KooW…" names a peer without an address. @return false, with the error printed. */
+static bool check_id(const char *text, skep_peer *peer)
+{
+    if (skep_peer_from_text(peer, text + strlen("/p2p/")) < 0) {
+        skep_cmd_error("ping", "'%.128s' does not end in a peer id", text);
+        return false;
+    }
+    if (skep_cmd_list_count(skep_cmd_common.join) == 0) {
+        skep_cmd_error("--join", "a peer known by its id alone is found through an initial peer: --join /ip4/…/tcp/…/p2p/…");
+        return false;
+    }
+    return true;
+}
+
 static int run(const struct skep_cmd *cmd, int argc, const char **argv)
 {
     struct skep_cmd_args args;
+    skep_peer peer = {.len = 0};
     uint64_t count = 4;
     int code = skep_cmd_parse(cmd, options, argc, argv, 1, 1, &args);
     char *maddrs[2] = {NULL, NULL};
@@ -146,14 +196,17 @@ static int run(const struct skep_cmd *cmd, int argc, const char **argv)
     if (code != SKEP_CMD_GO_ON)
         return code;
     maddrs[0] = (char *)(uintptr_t)args.items[0];
-    if (!skep_cmd_check_maddrs("ping", maddrs, false) || !skep_cmd_option_count("--count", count_text, 1, COUNT_MAX, &count))
+    if (strncmp(maddrs[0], "/p2p/", strlen("/p2p/")) == 0 ? !check_id(maddrs[0], &peer) : !skep_cmd_check_maddrs("ping", maddrs, false))
         return SKEP_EXIT_USAGE;
-    return ping(args.items[0], count);
+    if (!skep_cmd_option_count("--count", count_text, 1, COUNT_MAX, &count))
+        return SKEP_EXIT_USAGE;
+    return ping(args.items[0], &peer, count);
 }
 
-const struct skep_cmd skep_cmd_ping = {.name = "ping",
-                                       .arguments = "MADDR",
-                                       .summary = "measure round trips to a peer: libp2p's ping and the DHT's",
-                                       .details = "Exits with 1 unless every libp2p ping was answered.",
-                                       .example = "  skep ping /ip4/127.0.0.1/tcp/4001 --count 10",
-                                       .run = run};
+const struct skep_cmd skep_cmd_ping = {
+    .name = "ping",
+    .arguments = "MADDR",
+    .summary = "measure round trips to a peer: libp2p's ping and the DHT's",
+    .details = "/p2p/12D3KooW… alone is looked for through the initial peers. Exits with 1 unless every libp2p ping was answered.",
+    .example = "  skep ping /ip4/127.0.0.1/tcp/4001 --count 10",
+    .run = run};

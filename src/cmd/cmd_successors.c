@@ -36,7 +36,7 @@ static int print_json(const skep_successors *results, size_t count)
 
     for (size_t i = 0; i < count; i++)
         json_array_append_new(list, prefix_json(&results[i]));
-    return skep_cmd_print_json(json_pack("{s:o}", "prefixes", list)) ? SKEP_EXIT_DONE : SKEP_EXIT_FAILED;
+    return skep_cmd_print_json(list) ? SKEP_EXIT_DONE : SKEP_EXIT_FAILED;
 }
 
 static int print_table(const skep_successors *results, size_t count)
@@ -82,11 +82,13 @@ static int look_up(const struct skep_cmd_args *prefixes, uint64_t bound)
             size_t count = 0;
             const skep_successors *results = skep_moe_successors_result(op, &count);
 
+            size_t found = 0;
+
             code = skep_cmd_common.json ? print_json(results, count) : print_table(results, count);
-            for (size_t i = 0; i < count; i++) {
-                if (results[i].count == 0)
-                    code = SKEP_EXIT_FAILED;
-            }
+            for (size_t i = 0; i < count; i++)
+                found += results[i].count;
+            if (found == 0)
+                code = SKEP_EXIT_FAILED;
         }
         skep_op_free(op);
     }
@@ -114,6 +116,6 @@ static int run(const struct skep_cmd *cmd, int argc, const char **argv)
 const struct skep_cmd skep_cmd_successors = {.name = "successors",
                                              .arguments = "PREFIX...",
                                              .summary = "show the active successors of prefixes",
-                                             .details = "A prefix ends in a dot. Exits with 1 unless each has a successor.",
+                                             .details = "A prefix ends in a dot. Exits with 1 where none has a successor.",
                                              .example = "  skep successors ffn.0. ffn.1. --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…",
                                              .run = run};

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "cmd/picture.h"
-#include "moe/uid.h"
 
 /* A prefix kept by the beam. */
 struct step {
@@ -66,18 +65,19 @@ void skep_cmd_demo_fini(struct skep_cmd_demo *demo)
     skep_cmd_scores_fini(&demo->scores, &skep_mem_std);
 }
 
-/* The coordinates of a uid or prefix of the grid's, front first. @return how many. */
-static size_t coordinates_of(const char *uid, size_t *out)
+/* The coordinates of a uid or prefix below the demo's prefix. @return how many. */
+static size_t coordinates_of(const struct skep_cmd_demo *demo, const char *uid, size_t *out)
 {
-    size_t count = skep_uid_number_count(skep_bytes_str(uid)), n = count;
-    skep_bytes rest = skep_bytes_str(uid);
-    uint64_t number;
+    const char *p = uid + strlen(demo->prefix);
+    size_t count = 0;
 
-    while (n > 0 && skep_uid_split(rest, &rest, &number)) {
-        if (--n < SKEP_GRID_DIMENSIONS_MAX)
-            out[n] = (size_t)number;
+    while (count < demo->grid->dims && *p >= '0' && *p <= '9') {
+        char *end;
+
+        out[count++] = (size_t)strtoull(p, &end, 10);
+        p = *end == '.' ? end + 1 : end;
     }
-    return SKEP_MIN(count, (size_t)SKEP_GRID_DIMENSIONS_MAX);
+    return count;
 }
 
 static struct skep_picture_place place_of(const size_t *coordinates, size_t count)
@@ -112,7 +112,7 @@ static skep_op *ask_first(struct skep_cmd_demo *demo, size_t *rows, size_t *row_
     beam = skep_moe_successors_result(op, row_count);
     *row_count = SKEP_MIN(*row_count, demo->beam_size);
     for (size_t i = 0; i < *row_count; i++)
-        rows[i] = coordinates_of(beam[i].prefix, coordinates) > 0 ? coordinates[0] : 0;
+        rows[i] = coordinates_of(demo, beam[i].prefix, coordinates) > 0 ? coordinates[0] : 0;
     return op;
 }
 
@@ -151,7 +151,7 @@ static void print_paths(const struct skep_cmd_demo *demo, const skep_found *foun
     size_t coordinates[SKEP_GRID_DIMENSIONS_MAX];
 
     for (size_t i = 0; i < SKEP_MIN(found->count, (size_t)9); i++) {
-        size_t count = coordinates_of(found->experts[i].uid, coordinates);
+        size_t count = coordinates_of(demo, found->experts[i].uid, coordinates);
         double score = 0;
 
         printf("%8zu  %s", i + 1, demo->prefix);
@@ -184,7 +184,7 @@ static bool drawing_init(struct drawing *w, const struct skep_cmd_demo *demo, co
         w->experts[i] = place_of(coordinates, demo->grid->dims);
     }
     for (size_t i = 0; i < found->count; i++)
-        w->found[i] = place_of(coordinates, coordinates_of(found->experts[i].uid, coordinates));
+        w->found[i] = place_of(coordinates, coordinates_of(demo, found->experts[i].uid, coordinates));
     return true;
 }
 

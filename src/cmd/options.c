@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Options, arguments and files of the subcommands; see cmd.h. popt has one table a subcommand, made of its own and the shared ones. */
 #include <errno.h>
+#include <skep/moe.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/limits.h"
 #include "cmd/cmd.h"
-#include "moe/uid.h"
 #include "peer/multiaddr.h"
 
 enum { OPTION_HELP = 1000, READ_CHUNK = 65536 };
@@ -180,24 +180,21 @@ bool skep_cmd_option_count(const char *option, const char *text, uint64_t least,
     return true;
 }
 
+static bool in_grammar(const char *text, bool fits, int rc)
+{
+    if (!fits)
+        skep_cmd_error(text, "%s", skep_strerror(rc));
+    return fits;
+}
+
 bool skep_cmd_check_uid(const char *uid)
 {
-    char why[SKEP_UID_WHY_MAX];
-
-    if (skep_uid_check(skep_bytes_str(uid), why, sizeof why) == 0)
-        return true;
-    skep_cmd_error("not an expert uid", "%s", why);
-    return false;
+    return in_grammar(uid, skep_is_uid(uid), SKEP_EUID);
 }
 
 bool skep_cmd_check_prefix(const char *prefix)
 {
-    char why[SKEP_UID_WHY_MAX];
-
-    if (skep_prefix_check(skep_bytes_str(prefix), why, sizeof why) == 0)
-        return true;
-    skep_cmd_error("not an expert prefix", "%s", why);
-    return false;
+    return in_grammar(prefix, skep_is_prefix(prefix), SKEP_EPREFIX);
 }
 
 bool skep_cmd_read_file(struct skep_buf *out, const char *path)
