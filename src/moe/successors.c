@@ -212,10 +212,11 @@ static struct skep_moe_successors *pack(const struct decoder *d, const struct sk
     const struct skep_peer_texts *t = d->texts;
     size_t len = sizeof(struct skep_moe_successors) + t->entries.len + t->numbers.len + t->peers.len + t->text.len;
     struct skep_moe_successors *s = skep_mem_alloc(mem, len);
-    uint8_t *at = (uint8_t *)(s + 1);
+    uint8_t *at;
 
     if (!s)
         return NULL;
+    at = (uint8_t *)(s + 1);
     *s = (struct skep_moe_successors){.refs = 1, .count = d->count, .mem = mem, .bytes = len, .earliest_unix_s = d->earliest_unix_s, .marked = d->marked,
                                       .grid_count = d->count - d->flat};
     s->entries = (struct skep_moe_successor *)(void *)at;
