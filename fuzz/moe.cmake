@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+skep_fuzz(fuzz_uid USES moe)
+skep_fuzz(fuzz_successors USES moe)
