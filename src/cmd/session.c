@@ -4,6 +4,10 @@
 
 #include <time.h>
 
+enum { WATCH_INTERVAL_US = 100000 };
+
+static bool signals_blocked;
+
 static void print_log(void *user_data, enum skep_verbosity verbosity, const char *text)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
@@ -108,17 +112,36 @@ uint64_t skep_session_time_left(const struct skep_session *session)
     return session->deadline_us > now ? session->deadline_us - now : 1;
 }
 
+/* Where signals are blocked, somebody has to look whether one came: a join can take seconds. */
+static int wait_and_watch(struct skep_session *session, skep_op *op)
+{
+    int rc = 1;
+
+    while (rc == 1) {
+        uint64_t left = skep_session_time_left(session);
+
+        rc = skep_op_wait_for(op, left > 0 && left < WATCH_INTERVAL_US ? left : WATCH_INTERVAL_US);
+        if (rc == 1 && skep_session_stopped(0))
+            rc = SKEP_ECANCELED;
+        else if (rc == 1 && left > 0 && left <= WATCH_INTERVAL_US)
+            rc = SKEP_EDEADLINE;
+    }
+    return rc;
+}
+
 int skep_session_wait_quietly(struct skep_session *session, int rc, skep_op *op)
 {
     if (rc < 0)
         return rc;
-    if (session->deadline_us == SKEP_FOREVER)
-        return skep_op_wait(op);
-    rc = skep_op_wait_for(op, skep_session_time_left(session));
-    if (rc != 1)
-        return rc;
-    skep_op_cancel(op);
-    return SKEP_EDEADLINE;
+    if (signals_blocked)
+        rc = wait_and_watch(session, op);
+    else if (session->deadline_us == SKEP_FOREVER)
+        rc = skep_op_wait(op);
+    else if ((rc = skep_op_wait_for(op, skep_session_time_left(session))) == 1)
+        rc = SKEP_EDEADLINE;
+    if (skep_op_poll(op) == 1)
+        skep_op_cancel(op);
+    return rc;
 }
 
 int skep_session_wait(struct skep_session *session, int rc, skep_op *op, const char *what)
@@ -148,6 +171,7 @@ void skep_session_block_signals(void)
 
     stop_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signals_blocked = true;
 }
 
 bool skep_session_stopped(uint64_t wait_us)

@@ -25,7 +25,7 @@ static void durations_are_seconds_or_have_a_unit(void **state)
 static void what_is_no_duration_is_refused_by_name(void **state)
 {
     static const char *const cases[] = {"",    "-1",  "+1",   "s",    "1 s",  "1.",   ".5",  "1.s", "5mss", "1e3",
-                                        "inf", "nan", "0x10", "10S", "1,5", "1.2.3", "10min", "99999999999999999999", "300000000000d"};
+                                        "inf", "nan", "0x10", "10S", "1,5", "1.2.3", "10min", "99999999999999999999", "300000000000d", "106751992d"};
 
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(cases); i++) {

@@ -320,6 +320,27 @@ static void a_changed_byte_of_an_archive_is_noticed(void **state)
     assert_true(taken < whole.len / 2);
 }
 
+static void a_length_that_deflate_cannot_reach_is_not_allocated(void **state)
+{
+    skep_bytes whole = load("rows_deflated.npz");
+    uint8_t *copy = malloc(whole.len), *entry;
+    struct test_mem mem;
+    struct skep_cmd_why why;
+    struct skep_npz npz;
+
+    (void)state;
+    assert_non_null(copy);
+    memcpy(copy, whole.data, whole.len);
+    entry = memmem(copy, whole.len, "PK\1\2", 4);
+    assert_non_null(entry);
+    entry[27] = 0x0f; /* the unpacked length in the central directory: 240 MiB and more */
+    test_mem_init(&mem);
+    assert_int_equal(skep_npz_parse(&npz, &mem.mem, skep_bytes_of(copy, whole.len), &why), SKEP_EVALUE);
+    assert_non_null(strstr(why.text, "are too many"));
+    assert_int_equal(mem.live, 0);
+    free(copy);
+}
+
 static int parse_with(const struct skep_mem *mem, void *user)
 {
     const skep_bytes *file = user;
@@ -355,6 +376,7 @@ int main(void)
         cmocka_unit_test(json_is_float64_and_knows_minus_infinity),
         cmocka_unit_test(wrong_scores_are_refused_by_name),
         cmocka_unit_test(a_changed_byte_of_an_archive_is_noticed),
+        cmocka_unit_test(a_length_that_deflate_cannot_reach_is_not_allocated),
         cmocka_unit_test(no_failed_allocation_leaks_or_crashes),
     };
 
