@@ -13,6 +13,7 @@ enum { OPTION_HELP = 1000, READ_CHUNK = 65536 };
 
 struct skep_cmd_common skep_cmd_common;
 static poptContext context;
+static const char **sorted; /* what context reads */
 
 struct poptOption skep_cmd_output_options[] = {
     {"json", '\0', POPT_ARG_NONE, &skep_cmd_common.json, 0, "print JSON", NULL},
@@ -69,6 +70,73 @@ static bool check_common(void)
            skep_cmd_check_maddrs("--announce", c->announce, false);
 }
 
+/* ---- negative numbers ---- */
+
+/* The option of a table, or of one included in it, by its long name, or by its letter where `name` is NULL. */
+static const struct poptOption *find_option(const struct poptOption *table, const char *name, size_t len, char letter)
+{
+    const struct poptOption *outer = NULL;
+
+    for (const struct poptOption *o = table;; o++) {
+        if (!o->longName && o->shortName == '\0' && !o->arg) { /* the end of a table */
+            if (!outer)
+                return NULL;
+            o = outer;
+            outer = NULL;
+        } else if (o->argInfo == POPT_ARG_INCLUDE_TABLE) {
+            outer = o;
+            o = (const struct poptOption *)o->arg - 1;
+        } else if (name ? o->longName && strlen(o->longName) == len && memcmp(o->longName, name, len) == 0 : o->shortName == letter) {
+            return o;
+        }
+    }
+}
+
+/* Does this argument take the next one as its value? */
+static bool takes_next(const struct poptOption *table, const char *arg)
+{
+    const struct poptOption *o;
+
+    if (arg[1] == '-')
+        o = strchr(arg, '=') ? NULL : find_option(table, arg + 2, strlen(arg + 2), '\0');
+    else
+        o = arg[2] == '\0' ? find_option(table, NULL, 0, arg[1]) : NULL;
+    return o && o->argInfo != POPT_ARG_NONE;
+}
+
+/* popt takes "-3" for an option. So the arguments that are none go behind a "--": what is no option, and what looks like a number.
+ * @return the new list, malloced; NULL: out of memory. */
+static const char **sort_arguments(const struct poptOption *table, int argc, const char **argv, int *new_argc)
+{
+    const char **list = calloc((size_t)argc + 2, sizeof *list);
+    bool options_ended = false;
+    int n = 1;
+
+    if (!list)
+        return NULL;
+    list[0] = argv[0];
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (argv[i][0] == '-' && argv[i][1] != '\0' && !(argv[i][1] >= '0' && argv[i][1] <= '9')) {
+            list[n++] = argv[i];
+            if (i + 1 < argc && takes_next(table, argv[i]))
+                list[n++] = argv[++i];
+        }
+    }
+    list[n++] = "--";
+    for (int i = 1; i < argc; i++) {
+        bool is_option = !options_ended && argv[i][0] == '-' && argv[i][1] != '\0' && !(argv[i][1] >= '0' && argv[i][1] <= '9');
+
+        if (!options_ended && strcmp(argv[i], "--") == 0)
+            options_ended = true;
+        else if (is_option)
+            i += i + 1 < argc && takes_next(table, argv[i]);
+        else
+            list[n++] = argv[i];
+    }
+    *new_argc = n;
+    return list;
+}
+
 int skep_cmd_parse(const struct skep_cmd *cmd, struct poptOption *table, int argc, const char **argv, size_t args_min,
                    size_t args_max, struct skep_cmd_args *args)
 {
@@ -77,7 +145,8 @@ int skep_cmd_parse(const struct skep_cmd *cmd, struct poptOption *table, int arg
 
     snprintf(name, sizeof name, "skep %s", cmd->name);
     argv[0] = name;
-    context = poptGetContext(name, argc, argv, table, 0);
+    sorted = sort_arguments(table, argc, argv, &argc);
+    context = sorted ? poptGetContext(name, argc, sorted, table, 0) : NULL;
     if (!context) {
         skep_cmd_error(cmd->name, "out of memory");
         return SKEP_EXIT_FAILED;
@@ -122,6 +191,8 @@ void skep_cmd_parse_fini(void)
 
     poptFreeContext(context);
     context = NULL;
+    free(sorted);
+    sorted = NULL;
     free_list(c->join);
     free_list(c->listen);
     free_list(c->announce);

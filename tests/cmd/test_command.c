@@ -505,6 +505,19 @@ static void what_store_stores_get_gets(void **state)
     assert_string_equal(json_string_value(json_object_get(json_array_get(document(), 0), "value")), "from stdin");
 }
 
+static void a_negative_number_is_no_option(void **state)
+{
+    (void)state;
+    JOINED("store", "cold", "-3", "--ttl", "60");
+    expect_code(0);
+    RUN("store", "colder", "--ttl=60", "-j", join_at[0], "--", "-4.5");
+    expect_code(0);
+    JOINED_JSON("get", "cold", "colder");
+    expect_code(0);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(document(), 0), "value")), -3);
+    assert_true(json_real_value(json_object_get(json_array_get(document(), 1), "value")) == -4.5);
+}
+
 static void a_dictionary_shows_every_subkey(void **state)
 {
     json_t *entries;
@@ -677,6 +690,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(id_makes_a_key_once_and_keeps_it),
         cmocka_unit_test(node_prints_its_addresses_and_ends_on_a_signal),
         cmocka_unit_test(what_store_stores_get_gets),
+        cmocka_unit_test(a_negative_number_is_no_option),
         cmocka_unit_test(a_dictionary_shows_every_subkey),
         cmocka_unit_test(declared_experts_are_found_by_uid),
         cmocka_unit_test(declare_keep_declares_again_until_a_signal),
