@@ -31,7 +31,8 @@ void skep_beam_options_default(struct skep_beam_options *options);
  *  @return 0; SKEP_EPREFIX, SKEP_EINVAL, SKEP_ELIMIT, SKEP_ENOMEM. */
 int skep_beam_new(struct skep_beam **out, struct skep_dht *dht, const struct skep_beam_options *options, char *why, size_t why_len);
 
-/** Every search under way ends with SKEP_ECANCELED, from inside this call; its results must be released before or from that `done`. */
+/** Every search under way ends with SKEP_ECANCELED, from inside this call. Results live on until they are released. Before the node goes, and not from
+ *  inside a `done`. */
 void skep_beam_free(struct skep_beam *beam);
 
 /** With the dot. */

@@ -440,6 +440,117 @@ static void decoded_records_stay_within_their_bytes(void **state)
     tear_down(&f);
 }
 
+/* A searcher of a 1-d grid of `size` without experts. */
+static void new_wide_beam(struct fixture *f, const uint32_t *size)
+{
+    struct skep_beam_options options;
+
+    skep_beam_free(f->beam);
+    skep_beam_options_default(&options);
+    options.prefix = skep_bytes_str("wide.");
+    options.grid = size;
+    options.dims = 1;
+    assert_int_equal(skep_beam_new(&f->beam, f->dht, &options, NULL, 0), 0);
+}
+
+static void no_more_first_indices_are_asked_for_at_once_than_allowed(void **state)
+{
+    static const double row[SKEP_BEAM_AHEAD_MAX * 2];
+    static const uint32_t size = SKEP_BEAM_AHEAD_MAX * 2;
+    const void *rows[] = {row};
+    struct skep_scores scores = {.type = SKEP_GRID_FLOAT64, .examples = 1, .dims = 1, .rows = rows};
+    struct skep_search_options options = {.beam_size = SKEP_BEAM_AHEAD_MAX + 1};
+    struct fixture f;
+
+    (void)state;
+    set_up(&f, 1, 0);
+    new_wide_beam(&f, &size);
+    fake_dht_settings(f.dht)->hang = true;
+    assert_int_equal(skep_find_best_start(&f.search, f.beam, &scores, &options, NULL, 0), 0);
+    assert_int_equal(fake_dht_counts(f.dht)->keys, SKEP_BEAM_AHEAD_MAX);
+    tear_down(&f);
+}
+
+static void past_the_deadline_no_more_of_the_cache_is_walked_than_allowed(void **state)
+{
+    static const double row[SKEP_BEAM_HOME_WALK_MAX + 1];
+    static const uint32_t size = SKEP_BEAM_HOME_WALK_MAX + 1;
+    const void *rows[] = {row};
+    struct skep_scores scores = {.type = SKEP_GRID_FLOAT64, .examples = 1, .dims = 1, .rows = rows};
+    struct skep_search_options options = {.beam_size = 1, .deadline_us = 1};
+    struct fixture f;
+
+    (void)state;
+    set_up(&f, 1, 0);
+    new_wide_beam(&f, &size);
+    f.env.now_us = 2;
+    assert_int_equal(skep_find_best_start(&f.search, f.beam, &scores, &options, NULL, 0), 0);
+    assert_int_equal(f.ended, 1);
+    assert_int_equal(f.search.hits->unanswered, SKEP_BEAM_HOME_WALK_MAX);
+    assert_true(f.search.hits->has_bound);
+    tear_down(&f);
+}
+
+static void a_round_of_too_many_keys_takes_several_gets(void **state)
+{
+    static char texts[SKEP_BEAM_GET_KEYS_MAX + 1][16];
+    static skep_bytes prefixes[SKEP_BEAM_GET_KEYS_MAX + 1];
+    struct skep_search_options options = {.beam_size = 1};
+    struct fixture f;
+
+    (void)state;
+    set_up(&f, 2, 1);
+    for (size_t i = 0; i < SKEP_COUNT_OF(prefixes); i++) {
+        snprintf(texts[i], sizeof texts[i], "e.%zu.", i);
+        prefixes[i] = skep_bytes_str(texts[i]);
+    }
+    fake_dht_settings(f.dht)->sync = true;
+    assert_int_equal(skep_active_successors_start(&f.search, f.beam, prefixes, SKEP_COUNT_OF(prefixes), 0, &options, NULL, 0), 0);
+    assert_int_equal(f.ended, 1);
+    assert_int_equal(f.search.stats.gets, 2);
+    assert_int_equal(f.search.prefix_count, SKEP_COUNT_OF(prefixes));
+    assert_non_null(f.search.prefixes[GRID - 1].successors);
+    tear_down(&f);
+}
+
+/* Of prefixes with equal scores the larger text goes first: "e.0.10." before "e.0.1.", whatever lies under them. */
+static void ties_of_prefixes_are_decided_by_their_text(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f, 3, 0);
+    memset(f.rows, 0, sizeof f.rows);
+    f.rows[2][5] = 10;
+    f.rows[2][6] = 9;
+    fake_dht_declare(f.dht, "e.0.1.5", peer, 2e9);
+    fake_dht_declare(f.dht, "e.0.1.0", peer, 2e9 + 1);
+    fake_dht_declare(f.dht, "e.0.10.6", peer, 2e9);
+    fake_dht_declare(f.dht, "e.0.10.0", peer, 2e9 + 1);
+    find(&f, 3, 1);
+    assert_string_equal(f.search.hits->experts[0].uid, "e.0.10.6");
+    assert_true(f.search.hits->has_bound && f.search.hits->bound == 10);
+    tear_down(&f);
+}
+
+static void a_stray_uid_is_dropped_counted_and_told_once(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f, 2, 1);
+    fake_dht_put_expert(f.dht, "e.0.", 3, "e.1.3", peer, 2e9);
+    f.rows[1][3] = 50;
+    find(&f, 2, 1);
+    assert_string_equal(f.search.hits->experts[0].uid, "e.0.0");
+    assert_int_equal(f.search.stats.dropped.strays, 1);
+    assert_string_equal(f.env.last_log, "moe: prefix \"e.0.\": dropped 0 malformed, 1 stray and 0 expired entries");
+    f.env.last_log[0] = '\0';
+    find(&f, 2, 1);
+    assert_string_equal(f.env.last_log, "");
+    tear_down(&f);
+}
+
 static void a_changed_or_expired_record_is_decoded_again(void **state)
 {
     struct fixture f;
@@ -562,6 +673,11 @@ int main(void)
         cmocka_unit_test(wrong_options_are_refused_and_nothing_is_sent),
         cmocka_unit_test(searches_past_their_number_are_refused),
         cmocka_unit_test(decoded_records_stay_within_their_bytes),
+        cmocka_unit_test(no_more_first_indices_are_asked_for_at_once_than_allowed),
+        cmocka_unit_test(past_the_deadline_no_more_of_the_cache_is_walked_than_allowed),
+        cmocka_unit_test(a_round_of_too_many_keys_takes_several_gets),
+        cmocka_unit_test(ties_of_prefixes_are_decided_by_their_text),
+        cmocka_unit_test(a_stray_uid_is_dropped_counted_and_told_once),
         cmocka_unit_test(a_changed_or_expired_record_is_decoded_again),
         cmocka_unit_test(initial_beam_and_active_successors_are_those_of_hivemind),
         cmocka_unit_test(searching_survives_each_failed_allocation),
