@@ -52,6 +52,10 @@ enum {
     SKEP_IDENTIFY_PROTOCOLS_MAX = 256,
     SKEP_KAD_MESSAGE_MAX = 64 << 10, /* FIND_NODE needs no more; larger ones end the stream */
     SKEP_KAD_PEERS_MAX = 20,
+    SKEP_KAD_ASKED_MAX = 60,       /* peers asked in one lookup */
+    SKEP_SERVICE_STREAMS_MAX = 16, /* inbound kad and identify push streams of one peer: each may hold a message */
+    SKEP_DIAL_ADDRESSES_MAX = 16,  /* tried in one dial */
+    SKEP_HINTS_MAX = 4096,         /* who named whom to us; the oldest is forgotten */
 
     /* calls */
     SKEP_UNARY_MESSAGE_MAX = 4 << 20,

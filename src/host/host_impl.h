@@ -35,15 +35,12 @@ enum {
     SKEP_HOST_FLUSH_BYTES = 1 << 20, /* one connection's share of a turn */
     SKEP_HOST_ADDRESSES_MAX = 32,    /* of our own, announced or listened on */
     SKEP_DIAL_STAGGER_US = 250000,
-    SKEP_DIAL_ADDRESSES_MAX = 16,
     SKEP_CONNECTION_LINGER_US = 2000000, /* a surplus connection without streams lives so long */
     SKEP_ADDRESS_HEARD_TTL_US = 600 * 1000000, /* addresses heard second-hand */
     SKEP_PUSH_DELAY_US = 10000,                /* changes within it go in one identify push */
-    SKEP_HINTS_MAX = 4096,
     SKEP_KAD_ALPHA = 10,
     SKEP_KAD_BUCKETS = 64, /* by shared leading bits of the hashes; the last holds the rest */
     SKEP_KAD_BUCKET_SIZE = 20,
-    SKEP_KAD_ASKED_MAX = 60,           /* peers asked in one lookup */
     SKEP_KAD_QUERY_TIMEOUT_US = 5000000,
     SKEP_KAD_IDLE_US = 60000000, /* an inbound stream without requests */
 };
@@ -74,6 +71,7 @@ struct skep_host_peer {
     struct skep_list wanting; /* requests that wait for a connection, or for identify */
     struct skep_identify_info *info;
     bool identify_ended;
+    size_t service_streams; /* inbound ones of kad and push */
     unsigned holds; /* somebody up the stack still looks at it */
 };
 
@@ -283,6 +281,9 @@ void skep_stream_attach_waiting(struct skep_host_peer *peer);
 void skep_stream_fail_waiting(struct skep_host_peer *peer, int rc);
 extern const struct skep_yamux_events skep_conn_mux_events;
 void skep_stream_timed_fire(struct skep_timer *timer);
+/** Count one more stream of ours that may hold a peer's message; false: it has too many. skep_stream_service_end() gives it back. */
+bool skep_stream_service_begin(struct skep_stream *stream);
+void skep_stream_service_end(struct skep_host_peer *peer);
 
 /* ping.c, identify.c, kad.c */
 int skep_ping_serve(struct skep_host *host);

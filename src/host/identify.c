@@ -64,6 +64,8 @@ struct hearing {
 
 static void hearing_free(struct hearing *hearing)
 {
+    if (hearing->is_push)
+        skep_stream_service_end(hearing->peer);
     skep_identify_reader_fini(&hearing->reader);
     skep_mem_free(hearing->host->env->mem, hearing);
 }
@@ -134,6 +136,8 @@ static struct hearing *hearing_new(struct skep_host *host, struct skep_host_peer
 {
     struct hearing *hearing = skep_mem_zalloc(host->env->mem, 1, sizeof *hearing);
 
+    if (!hearing && is_push)
+        skep_stream_service_end(peer);
     if (!hearing)
         return NULL;
     hearing->host = host;
@@ -160,7 +164,7 @@ void skep_identify_start(struct skep_conn *conn)
 
 static void on_pushed(void *user, struct skep_stream *stream)
 {
-    struct hearing *hearing = hearing_new(user, stream->peer, true);
+    struct hearing *hearing = skep_stream_service_begin(stream) ? hearing_new(user, stream->peer, true) : NULL;
 
     if (!hearing) {
         skep_stream_reset(stream);

@@ -9,6 +9,7 @@
 
 struct serving {
     struct skep_host *host;
+    struct skep_host_peer *peer;
     struct skep_stream *stream;
     struct skep_buf in;
     struct skep_timer timer;
@@ -19,6 +20,7 @@ static void serving_free(struct serving *serving)
 {
     skep_env_stop(serving->host->env, &serving->timer);
     skep_list_remove(&serving->entry);
+    skep_stream_service_end(serving->peer);
     skep_buf_fini(&serving->in);
     skep_mem_free(serving->host->env->mem, serving);
 }
@@ -142,11 +144,13 @@ static void on_stream(void *user, struct skep_stream *stream)
     struct skep_host *host = user;
     struct serving *serving = skep_mem_zalloc(host->env->mem, 1, sizeof *serving);
 
-    if (!serving) {
+    if (!serving || !skep_stream_service_begin(stream)) {
+        skep_mem_free(host->env->mem, serving);
         skep_stream_reset(stream);
         return;
     }
     serving->host = host;
+    serving->peer = stream->peer;
     serving->stream = stream;
     serving->timer.fire = on_request_idle;
     skep_buf_init(&serving->in, host->env->mem);

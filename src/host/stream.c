@@ -401,6 +401,21 @@ void skep_stream_fail_waiting(struct skep_host_peer *peer, int rc)
         stream_fail(SKEP_LIST_ITEM(now.next, struct skep_stream, entry), rc);
 }
 
+bool skep_stream_service_begin(struct skep_stream *stream)
+{
+    if (stream->peer->service_streams >= SKEP_SERVICE_STREAMS_MAX) {
+        stream->host->stats.streams_refused++;
+        return false;
+    }
+    stream->peer->service_streams++;
+    return true;
+}
+
+void skep_stream_service_end(struct skep_host_peer *peer)
+{
+    peer->service_streams--;
+}
+
 /* ---- the user's calls ---- */
 
 void skep_stream_use(struct skep_stream *stream, const struct skep_stream_events *events, void *user)

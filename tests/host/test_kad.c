@@ -175,7 +175,8 @@ static void a_peer_is_found_through_whoever_named_it(void **state)
     struct skep_host_options client = {0};
     struct service service = {.echo = true};
     struct world world;
-    struct node *a, *via, *target;
+    struct node *a, *via, *target, *other;
+    struct skep_host_stats before, after;
     struct user user;
 
     (void)state;
@@ -183,16 +184,21 @@ static void a_peer_is_found_through_whoever_named_it(void **state)
     a = world_add(&world, &client);
     via = world_add(&world, NULL);
     target = world_add(&world, &client); /* speaks no kad itself */
+    other = world_add(&world, NULL);
     skep_host_serve(target->host, "/echo", service_on_stream, &service);
     assert_int_equal(world_connect(&world, a, via), 0);
+    assert_int_equal(world_connect(&world, a, other), 0);
     assert_int_equal(world_connect(&world, target, via), 0);
     world_run(&world, 1 * SECOND);
     skep_host_hint(a->host, &target->identity.id, &via->identity.id);
+    skep_host_stats(other->host, &before);
     user_init(&user);
     assert_int_equal(user_open(&user, a, target, "/echo"), 0);
     skep_stream_write(user.stream, skep_bytes_str("found you"));
     world_run(&world, 1 * SECOND);
     assert_int_equal(user.got.len, 9);
+    skep_host_stats(other->host, &after);
+    assert_int_equal(after.streams_served, before.streams_served); /* nobody else was asked */
     skep_stream_reset(user.stream);
     user_fini(&user);
     world_fini(&world);
@@ -341,6 +347,34 @@ static void other_requests_reset_the_stream(void **state)
     world_fini(&world);
 }
 
+static void one_service_stream_beyond_the_limit_is_refused(void **state)
+{
+    static struct user users[SKEP_SERVICE_STREAMS_MAX + 1];
+    struct world world;
+    struct node *a, *b;
+
+    (void)state;
+    world_init(&world, 1, NULL);
+    a = world_add(&world, NULL);
+    b = world_add(&world, NULL);
+    assert_int_equal(world_connect(&world, a, b), 0);
+    world_run(&world, 1 * SECOND);
+    for (int round = 0; round < 2; round++) { /* what is given back can be taken again */
+        for (size_t i = 0; i < SKEP_COUNT_OF(users); i++) {
+            user_init(&users[i]);
+            assert_int_equal(user_open(&users[i], a, b, i % 2 == 0 ? "/ipfs/kad/1.0.0" : "/ipfs/id/push/1.0.0"), 0);
+            skep_stream_write(users[i].stream, skep_bytes_str("\x7f"));
+            world_run(&world, 100 * MS);
+            assert_int_equal(users[i].closed, i < SKEP_SERVICE_STREAMS_MAX ? 0 : 1);
+        }
+        assert_int_equal(users[SKEP_SERVICE_STREAMS_MAX].rc, SKEP_EPEER_RESET);
+        for (size_t i = 0; i < SKEP_SERVICE_STREAMS_MAX; i++)
+            skep_stream_reset(users[i].stream);
+        world_run(&world, 1 * SECOND);
+    }
+    world_fini(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +386,7 @@ int main(void)
         cmocka_unit_test(a_peer_that_nobody_knows_is_not_found),
         cmocka_unit_test(find_node_is_served_as_p2pd_serves_it),
         cmocka_unit_test(other_requests_reset_the_stream),
+        cmocka_unit_test(one_service_stream_beyond_the_limit_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
