@@ -100,6 +100,34 @@ static void what_we_sign_is_valid_and_strips_to_what_it_was(void **state)
     skep_private_key_free(key);
 }
 
+static void a_record_of_two_owners_is_refused_even_if_one_of_them_signed(void **state)
+{
+    struct skep_private_key *key = vector_key(&skep_mem_std);
+    struct skep_rsa_validator rsa;
+    struct skep_buf subkey, value;
+
+    (void)state;
+    assert_non_null(key);
+    assert_int_equal(skep_rsa_validator_init(&rsa, &skep_mem_std, key), 0);
+    for (int both = 0; both < 2; both++) {
+        struct skep_dht_signable record = {skep_bytes_str("key"), {0}, skep_bytes_str("v"), 1};
+
+        skep_buf_init(&subkey, &skep_mem_std);
+        skep_buf_init(&value, &skep_mem_std);
+        skep_buf_put_str(&subkey, both ? "[owner:ssh-rsa another]" : "");
+        skep_buf_put_bytes(&subkey, skep_rsa_validator_owner_mark(&rsa));
+        skep_buf_put_bytes(&subkey, skep_rsa_validator_owner_mark(&rsa)); /* the same twice is one owner */
+        record.subkey = skep_buf_view(&subkey);
+        assert_int_equal(rsa.base.class->sign(&rsa.base, &record, &value), 1);
+        record.value = skep_buf_view(&value);
+        assert_int_equal(rsa.base.class->validate(&rsa.base, &record), both ? SKEP_EPEER_AUTH : 0);
+        skep_buf_fini(&subkey);
+        skep_buf_fini(&value);
+    }
+    skep_rsa_validator_fini(&rsa);
+    skep_private_key_free(key);
+}
+
 static void only_an_rsa_key_signs_records(void **state)
 {
     static const uint8_t seed[SKEP_ED25519_LEN];
@@ -319,6 +347,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_are_valid_when_hivemind_says_so),
         cmocka_unit_test(what_we_sign_is_valid_and_strips_to_what_it_was),
+        cmocka_unit_test(a_record_of_two_owners_is_refused_even_if_one_of_them_signed),
         cmocka_unit_test(only_an_rsa_key_signs_records),
         cmocka_unit_test(marks_are_found_as_the_regular_expression_finds_them),
         cmocka_unit_test(odd_owners_and_signatures_are_refused),

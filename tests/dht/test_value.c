@@ -225,6 +225,7 @@ static void subkeys_are_written_as_hivemind_would(void **state)
         {"80", NULL},
         {"c7145093cb7ff0000000000000cbfff000000000000090", NULL},
         {"d4409190", NULL},
+        {"d54090c0", NULL}, /* a byte behind the items */
         {"c1", NULL},
         {"", NULL},
         {"0101", NULL},
