@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* Texts of the API: the last error of a thread, peer ids, versions. */
+#include "api/api.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum { ERROR_TEXT_LEN = 1024, QUOTES = 4, QUOTE_LEN = 512 };
+
+static _Thread_local char last_error[ERROR_TEXT_LEN];
+static _Thread_local char quotes[QUOTES][QUOTE_LEN];
+static _Thread_local unsigned next_quote;
+
+int api_fail(int rc, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(last_error, sizeof last_error, format, args);
+    va_end(args);
+    return rc;
+}
+
+const char *api_quote(const char *text)
+{
+    return skep_text_escape(quotes[next_quote++ % QUOTES], QUOTE_LEN, skep_bytes_str(text ? text : "(null)"));
+}
+
+const char *skep_last_error_text(void)
+{
+    return last_error;
+}
+
+const char *skep_version(void)
+{
+    return SKEP_VERSION;
+}
+
+void skep_free(void *ptr)
+{
+    skep_mem_free(API_MEM, ptr);
+}
+
+char *skep_text_for_terminal(char *out, size_t out_len, const char *text)
+{
+    return skep_text_escape(out, out_len, skep_bytes_str(text));
+}
+
+int skep_peer_from_text(skep_peer *out, const char *text)
+{
+    struct skep_peer_id id;
+    int rc = text ? skep_peer_id_from_text(&id, skep_bytes_str(text)) : SKEP_EPEERID;
+
+    memset(out, 0, sizeof *out);
+    if (rc < 0)
+        return api_fail(rc, "\"%s\" is not a peer id", api_quote(text));
+    *out = api_peer_out(&id);
+    return 0;
+}
+
+char *skep_peer_to_text(char *out, const skep_peer *peer)
+{
+    struct skep_peer_id id = api_peer_in(peer);
+
+    return skep_peer_id_text(out, &id);
+}
+
+bool skep_peer_equal(const skep_peer *a, const skep_peer *b)
+{
+    return a->len == b->len && memcmp(a->bytes, b->bytes, SKEP_MIN(a->len, sizeof a->bytes)) == 0;
+}
+
+int api_bad_peer(const skep_peer *peer)
+{
+    struct skep_peer_id id;
+
+    if (!peer || peer->len > sizeof peer->bytes || skep_peer_id_from_bytes(&id, skep_bytes_of(peer->bytes, peer->len)) < 0)
+        return api_fail(SKEP_EPEERID, "the peer is not a peer id");
+    return 0;
+}
