@@ -522,8 +522,6 @@ static int begin(struct get *g, const struct skep_dht_id *keys)
     for (size_t i = 0; i < g->count; i++) {
         struct waiter *w = &g->waiters[i];
 
-        w->get = g;
-        skep_list_init(&w->entry);
         if (look_at_home(g, w, &keys[i], now))
             continue;
         if (share(g, w, &keys[i]))
@@ -581,6 +579,10 @@ static int start(struct skep_dht *dht, struct skep_dht_get *owner, const struct 
     g->sufficient_unix_s = options->sufficient_expiration_unix_s;
     if (g->sufficient_unix_s == 0)
         g->sufficient_unix_s = skep_env_unix_s(dht->env);
+    for (size_t i = 0; i < count; i++) {
+        g->waiters[i].get = g;
+        skep_list_init(&g->waiters[i].entry);
+    }
     skep_list_push_back(&dht->gets, &g->entry);
     owner->op.state = &g->head;
     rc = options->deadline_us > 0 ? skep_timer_start(&dht->env->timers, &g->deadline, options->deadline_us) : 0;
