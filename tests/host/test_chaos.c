@@ -23,11 +23,15 @@ static size_t pick(struct chaos *chaos, size_t below)
 static void rude_data(struct skep_stream *stream, void *data, skep_bytes bytes)
 {
     struct chaos *chaos = data;
+    struct skep_host *host = chaos->world.nodes[pick(chaos, HOSTS)].host;
 
     switch (pick(chaos, 12)) {
     case 0: skep_stream_reset(stream); return;
     case 1: skep_stream_release(stream); return;
-    case 2: skep_host_disconnect(chaos->world.nodes[pick(chaos, HOSTS)].host, skep_stream_peer(stream)); break;
+    case 2:
+        if (host) /* the run may be at its end */
+            skep_host_disconnect(host, skep_stream_peer(stream));
+        break;
     case 3: skep_stream_close_write(stream); break;
     default: (void)skep_stream_write(stream, bytes); break;
     }
