@@ -93,10 +93,14 @@ void swarm_grow(struct swarm *swarm, size_t count, const struct skep_dht_options
 
         if (index == 0)
             continue;
-        do
-            via = (uint32_t)skep_prng_below(&swarm->prng, index);
-        while (!swarm->dht[via]);
-        assert_int_equal(swarm_join(swarm, index, &via, 1, NULL), 0);
+        /* The one it joins by may die or its answer be lost. */
+        for (int tries = 0, rc = -1; rc < 0; tries++) {
+            assert_true(tries < 5);
+            do
+                via = (uint32_t)skep_prng_below(&swarm->prng, index);
+            while (!swarm->dht[via]);
+            rc = swarm_join(swarm, index, &via, 1, NULL);
+        }
     }
 }
 
