@@ -349,6 +349,7 @@ int skep_node_new(skep_node **out, const skep_node_options *user_options)
     if ((rc = key_the_maps(node->env)) == 0 && (rc = copy_peers(node, &options)) == 0 && (rc = make_identity(node, &options)) == 0)
         rc = make_layers(node, &options);
     if (rc == 0 && !node->caller_driven) {
+        atomic_store(&node->core->owner, NULL); /* no longer ours, also before the thread has taken it */
         node->has_thread = pthread_create(&node->thread, NULL, run_thread, node) == 0;
         if (!node->has_thread)
             rc = api_fail(SKEP_ESYSTEM, "cannot start a thread");
