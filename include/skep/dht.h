@@ -116,6 +116,9 @@ SKEP_API int skep_dht_get(skep_op **out, skep_node *node, const skep_key *keys, 
 /** @return [*count] in the order of the keys, owned by the operation; NULL while it runs or when it failed otherwise than by its deadline. */
 SKEP_API const skep_item *skep_dht_get_result(const skep_op *op, size_t *count);
 
+/** Forget the local cache: the next gets and searches ask the swarm. What this node stores for others stays. @return 0 or SKEP_EINVAL (no_dht). */
+SKEP_API int skep_dht_clear_cache(skep_node *node);
+
 /* ---- store ---- */
 
 typedef struct skep_record {

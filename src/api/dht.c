@@ -23,6 +23,20 @@ int skep_dht_id(const skep_node *node, uint8_t out[20])
     return rc;
 }
 
+static int clear_cache(skep_node *node, void *arg)
+{
+    (void)arg;
+    skep_dht_clear_cache_now(node->dht);
+    return 0;
+}
+
+int skep_dht_clear_cache(skep_node *node)
+{
+    int rc = check_dht(node);
+
+    return rc < 0 ? rc : api_call(node->core, clear_cache, NULL);
+}
+
 /* ---- join ---- */
 
 struct join_op {

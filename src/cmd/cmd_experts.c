@@ -48,13 +48,14 @@ static int look_up(const struct skep_cmd_uids *uids)
 {
     struct skep_session session;
     skep_op *op = NULL;
-    int code = skep_session_start(&session);
+    int rc, code = skep_session_start(&session);
 
     if (code == SKEP_EXIT_DONE) {
         const skep_expert *experts;
         size_t count = 0;
 
-        code = skep_session_wait(&session, skep_moe_get_experts(&op, session.node, uids->items, uids->count, 0, NULL, NULL), op, "experts");
+        rc = skep_moe_get_experts(&op, session.node, uids->items, uids->count, 0, NULL, NULL);
+        code = skep_session_wait(&session, rc, op, "experts");
         if (code == SKEP_EXIT_DONE) {
             experts = skep_moe_get_experts_result(op, &count);
             code = skep_cmd_common.json ? print_json(experts, count) : print_table(experts, count);

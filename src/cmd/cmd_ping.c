@@ -146,11 +146,12 @@ static int find_by_id(struct pinging *p, const char *what)
 static int connect_to(struct pinging *p, const char *maddr)
 {
     skep_op *op = NULL;
-    int code;
+    int rc, code;
 
     if (p->peer.len > 0)
         return find_by_id(p, maddr);
-    code = skep_session_wait(&p->session, skep_p2p_connect(&op, p->session.node, maddr, 0, NULL, NULL), op, maddr);
+    rc = skep_p2p_connect(&op, p->session.node, maddr, 0, NULL, NULL);
+    code = skep_session_wait(&p->session, rc, op, maddr);
     if (code == SKEP_EXIT_DONE)
         p->peer = *skep_p2p_connect_result(op);
     skep_op_free(op);

@@ -75,10 +75,11 @@ int skep_session_open(struct skep_session *session, enum skep_session_kind kind)
 int skep_session_join(struct skep_session *session)
 {
     skep_op *op = NULL;
-    int code;
+    int rc, code;
 
     skep_cmd_progress("joining …");
-    code = skep_session_wait(session, skep_dht_join(&op, session->node, NULL, NULL), op, "join");
+    rc = skep_dht_join(&op, session->node, NULL, NULL);
+    code = skep_session_wait(session, rc, op, "join");
     skep_op_free(op);
     skep_cmd_progress_end();
     return code;

@@ -39,6 +39,17 @@ void skep_dht_cache_fini(struct skep_dht_cache *cache)
     skep_heap_fini(&cache->by_refresh);
 }
 
+void skep_dht_cache_clear(struct skep_dht_cache *cache)
+{
+    struct skep_dht_storage *storage = &cache->storage;
+
+    while (storage->items) {
+        const struct skep_dht_id key = storage->items->key;
+
+        skep_dht_storage_remove(storage, &key);
+    }
+}
+
 /* The item of a key if refreshing is on; only this file changes the fields about refreshing. */
 static struct skep_dht_item *refreshable(struct skep_dht_cache *cache, const struct skep_dht_id *key, double now_unix_s)
 {

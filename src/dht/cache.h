@@ -19,6 +19,9 @@ struct skep_dht_cache {
 void skep_dht_cache_init(struct skep_dht_cache *cache, const struct skep_mem *mem, size_t bytes_max, size_t keys_max, double ttl_max_s, double refresh_before_s);
 void skep_dht_cache_fini(struct skep_dht_cache *cache);
 
+/** Forget every key. Versions go on, so that nobody takes what comes next for what was here. */
+void skep_dht_cache_clear(struct skep_dht_cache *cache);
+
 /** A key was read (found here or not): when the cache holds it, it is due refresh_before_s before it expires, or sooner where skep_dht_cache_refresh_soon() was
  *  called. @return 1 scheduled, 0 not cached or off; SKEP_ENOMEM. */
 int skep_dht_cache_used(struct skep_dht_cache *cache, const struct skep_dht_id *key, double now_unix_s);

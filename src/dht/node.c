@@ -171,6 +171,11 @@ struct skep_validators *skep_dht_validators(struct skep_dht *dht)
     return &dht->validators;
 }
 
+void skep_dht_clear_cache_now(struct skep_dht *dht)
+{
+    skep_dht_cache_clear(&dht->cache);
+}
+
 void skep_dht_stats(const struct skep_dht *dht, struct skep_dht_stats *out)
 {
     *out = dht->stats;

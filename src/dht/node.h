@@ -104,6 +104,9 @@ int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get, const str
  *  is another number whenever that content could differ. */
 const struct skep_dht_value *skep_dht_peek(struct skep_dht *dht, const struct skep_dht_id *key, uint64_t *version);
 
+/** Forget what is cached; what we store for the swarm stays. */
+void skep_dht_clear_cache_now(struct skep_dht *dht);
+
 /* ---- store ---- */
 
 struct skep_dht_record {
