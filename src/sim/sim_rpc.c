@@ -527,7 +527,8 @@ int skep_sim_net_new(struct skep_sim_net **out, struct skep_sim_clock *clock, ui
     return 0;
 }
 
-static void free_node(struct node *node)
+/* What handlers never ended; before any node goes, since a flight knows both of its own. */
+static void free_held(struct node *node)
 {
     SKEP_LIST_EACH(&node->serving, entry, after) {
         struct flight *f = SKEP_LIST_ITEM(entry, struct flight, serving);
@@ -535,6 +536,10 @@ static void free_node(struct node *node)
         assert(!f->call && "a caller outlives the net");
         free_flight(f);
     }
+}
+
+static void free_node(struct node *node)
+{
     while (node->methods) {
         struct method *m = node->methods;
 
@@ -548,6 +553,8 @@ void skep_sim_net_free(struct skep_sim_net *net)
 {
     if (!net)
         return;
+    for (size_t i = 0; i < net->node_count; i++)
+        free_held(net->nodes[i]);
     for (size_t i = 0; i < net->node_count; i++)
         free_node(net->nodes[i]);
     skep_mem_free(net->mem, net->nodes);

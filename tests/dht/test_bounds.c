@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/* Each bound on what peers can make a node do or keep, one past it. */
+#include "sim/swarm.h"
+
+#include "base/limits.h"
+#include "dht/node_internal.h"
+
+static struct swarm swarm;
+
+static void begin(size_t nodes)
+{
+    swarm_init(&swarm, &skep_mem_std, 1, NULL);
+    swarm_grow(&swarm, nodes, NULL);
+}
+
+static void end(void)
+{
+    swarm_fini(&swarm);
+}
+
+static struct skep_peer_id peer_of(uint32_t n)
+{
+    struct skep_peer_id peer = {.len = 38, .bytes = {0x00, 0x24, 0x08, 0x01, 0x12, 0x20}};
+
+    skep_put_be32(peer.bytes + 20, n);
+    return peer;
+}
+
+static void something_is_done_once_in_an_interval_a_peer(void **state)
+{
+    struct skep_once once;
+    struct skep_peer_id one = peer_of(1), two = peer_of(2);
+
+    (void)state;
+    skep_once_init(&once, &skep_mem_std, 1000, 10);
+    assert_true(skep_once_take(&once, &one, 5000));
+    assert_false(skep_once_take(&once, &one, 5999));
+    assert_true(skep_once_take(&once, &two, 5999));
+    assert_true(skep_once_take(&once, &one, 6000));
+    assert_false(skep_once_take(&once, &one, 6999));
+    skep_once_fini(&once);
+}
+
+static void of_one_peer_too_many_the_longest_ago_is_forgotten(void **state)
+{
+    struct skep_once once;
+    struct skep_peer_id peer;
+
+    (void)state;
+    skep_once_init(&once, &skep_mem_std, 1000000, SKEP_DHT_ONCE_PEERS_MAX);
+    for (uint32_t i = 0; i <= SKEP_DHT_ONCE_PEERS_MAX; i++) {
+        peer = peer_of(i);
+        assert_true(skep_once_take(&once, &peer, i));
+    }
+    peer = peer_of(1);
+    assert_false(skep_once_take(&once, &peer, SKEP_DHT_ONCE_PEERS_MAX));
+    peer = peer_of(0);
+    assert_true(skep_once_take(&once, &peer, SKEP_DHT_ONCE_PEERS_MAX));
+    skep_once_fini(&once);
+}
+
+static int once_take(const struct skep_mem *mem, void *user)
+{
+    struct skep_peer_id peer = peer_of(1);
+    struct skep_once once;
+    bool taken;
+
+    (void)user;
+    skep_map_set_mem(mem);
+    skep_once_init(&once, mem, 1000, 10);
+    taken = skep_once_take(&once, &peer, 0);
+    skep_once_fini(&once);
+    skep_map_set_mem(&skep_mem_std);
+    return taken ? 0 : SKEP_ENOMEM;
+}
+
+static void without_memory_it_is_not_done(void **state)
+{
+    (void)state;
+    test_each_allocation_fails(once_take, NULL);
+}
+
+static void at_most_64_newcomers_are_verified_at_a_time(void **state)
+{
+    struct skep_dht_sender sender = {.has_id = true};
+    struct skep_dht *dht;
+
+    (void)state;
+    begin(1);
+    dht = swarm.dht[0];
+    for (uint32_t i = 0; i <= SKEP_DHT_PINGS_MAX; i++) {
+        struct skep_peer_id peer = peer_of(i);
+
+        skep_put_be32(sender.id.bytes, i + 1);
+        skep_dht_heard(dht, &sender, &peer);
+        assert_int_equal(dht->ping_count, SKEP_MIN(i + 1, (uint32_t)SKEP_DHT_PINGS_MAX));
+    }
+    end();
+}
+
+struct pinged {
+    struct skep_rpc_call call;
+    bool done, available;
+};
+
+static void on_pong(struct skep_rpc_call *call, int rc, skep_bytes reply)
+{
+    struct pinged *pinged = SKEP_CONTAINER_OF(call, struct pinged, call);
+    struct skep_dht_ping_response response;
+
+    assert_int_equal(rc, 0);
+    assert_int_equal(skep_dht_ping_response_decode(&response, reply), 0);
+    pinged->done = true;
+    pinged->available = response.available;
+}
+
+static void hold(void *user, struct skep_rpc_request *request)
+{
+    (void)user, (void)request; /* never answers: the call back takes its three seconds */
+}
+
+static void at_most_64_senders_are_called_back_at_a_time(void **state)
+{
+    static struct pinged pinged[SKEP_DHT_VALIDATIONS_MAX + 1];
+    struct skep_dht_id id = swarm_key("caller");
+    struct skep_buf request;
+    struct skep_rpc *caller;
+    size_t done = 0;
+
+    (void)state;
+    begin(1);
+    assert_int_equal(skep_sim_net_add(swarm.net, &caller), 0);
+    assert_int_equal(skep_rpc_serve(caller, SKEP_DHT_RPC_PING, hold, NULL), 0);
+    skep_buf_init(&request, &skep_mem_std);
+    skep_dht_ping_request_encode(&request, &id, true);
+    for (size_t i = 0; i < SKEP_COUNT_OF(pinged); i++) {
+        pinged[i] = (struct pinged){.call = {.done = on_pong}};
+        assert_int_equal(skep_rpc_call_start(caller, &pinged[i].call, &swarm.rpc[0]->self, SKEP_DHT_RPC_PING, skep_buf_view(&request), SKEP_NEVER_US), 0);
+    }
+    skep_buf_fini(&request);
+    skep_sim_clock_run_for(&swarm.clock, SKEP_SIM_SECOND);
+    for (size_t i = 0; i < SKEP_COUNT_OF(pinged); i++)
+        done += pinged[i].done;
+    assert_int_equal(done, 1); /* the one too many is told at once that it is not available */
+    assert_int_equal(swarm.dht[0]->validation_count, SKEP_DHT_VALIDATIONS_MAX);
+    skep_sim_clock_run_for(&swarm.clock, 5 * SKEP_SIM_SECOND);
+    for (size_t i = 0; i < SKEP_COUNT_OF(pinged); i++)
+        assert_true(pinged[i].done && !pinged[i].available);
+    end();
+}
+
+/* A peer of many node ids that names `named` others, all itself, in every answer, and never says who it is. */
+static struct {
+    size_t named, asked;
+    uint32_t next;
+    bool fresh; /* others every time, ever nearer */
+} crowd;
+
+static void crowd_find(void *user, struct skep_rpc_request *request)
+{
+    struct skep_rpc *rpc = user;
+    struct skep_buf out;
+    size_t mark;
+
+    crowd.asked++;
+    skep_buf_init(&out, &skep_mem_std);
+    mark = skep_pb_begin(&out, 2);
+    for (size_t i = 0; i < crowd.named; i++) {
+        struct skep_dht_id id = swarm_key("wanted");
+
+        /* Further bits equal than before: always nearer to the key. */
+        skep_put_be32(id.bytes + 16, skep_get_be32(id.bytes + 16) ^ (0x7fffffffu - (crowd.fresh ? crowd.next++ : (uint32_t)i + 1)));
+        skep_pb_put_bytes(&out, 4, skep_bytes_of(id.bytes, SKEP_DHT_ID_LEN));
+        skep_pb_put_bytes(&out, 5, skep_peer_id_view(&rpc->self));
+    }
+    skep_pb_end(&out, mark);
+    skep_dht_find_response_end(&out, NULL);
+    skep_rpc_reply(request, skep_buf_view(&out));
+    skep_buf_fini(&out);
+}
+
+static struct swarm_found ask_the_crowd(size_t named, bool fresh)
+{
+    struct swarm_found found;
+    struct skep_dht_id id;
+    struct skep_rpc *rpc;
+
+    begin(1);
+    assert_int_equal(skep_sim_net_add(swarm.net, &rpc), 0);
+    crowd.named = named;
+    crowd.fresh = fresh;
+    crowd.asked = 0;
+    crowd.next = 0;
+    assert_int_equal(skep_rpc_serve(rpc, SKEP_DHT_RPC_FIND, crowd_find, rpc), 0);
+    memset(id.bytes, 1, sizeof id.bytes);
+    skep_dht_met(swarm.dht[0], &id, &rpc->self);
+    found = swarm_get(&swarm, 0, "wanted", NULL);
+    assert_false(found.found);
+    end();
+    return found;
+}
+
+static void a_key_asks_at_most_256_nodes(void **state)
+{
+    struct swarm_found found;
+
+    (void)state;
+    found = ask_the_crowd(2, true);
+    assert_int_equal(crowd.asked, SKEP_DHT_LOOKUP_ASKS_MAX);
+    assert_int_equal(found.cost.calls, SKEP_DHT_LOOKUP_ASKS_MAX);
+}
+
+/* Names that do not parse, then one that does. */
+static void junk_find(void *user, struct skep_rpc_request *request)
+{
+    struct skep_rpc *rpc = user;
+    struct skep_dht_id id = swarm_key("wanted");
+    struct skep_buf out;
+    size_t mark;
+
+    crowd.asked++;
+    skep_buf_init(&out, &skep_mem_std);
+    mark = skep_pb_begin(&out, 2);
+    for (size_t i = 0; i <= crowd.named; i++) {
+        skep_pb_put_bytes(&out, 4, skep_bytes_of(id.bytes, SKEP_DHT_ID_LEN));
+        skep_pb_put_bytes(&out, 5, i < crowd.named ? skep_bytes_str("junk") : skep_peer_id_view(&rpc->self));
+    }
+    skep_pb_end(&out, mark);
+    skep_dht_find_response_end(&out, NULL);
+    skep_rpc_reply(request, skep_buf_view(&out));
+    skep_buf_fini(&out);
+}
+
+static void of_each_result_64_nodes_are_looked_at(void **state)
+{
+    struct skep_dht_id id;
+    struct skep_rpc *rpc;
+
+    (void)state;
+    for (crowd.named = SKEP_DHT_NEAREST_MAX - 1; crowd.named <= SKEP_DHT_NEAREST_MAX; crowd.named++) {
+        begin(1);
+        assert_int_equal(skep_sim_net_add(swarm.net, &rpc), 0);
+        crowd.asked = 0;
+        assert_int_equal(skep_rpc_serve(rpc, SKEP_DHT_RPC_FIND, junk_find, rpc), 0);
+        memset(id.bytes, 1, sizeof id.bytes);
+        skep_dht_met(swarm.dht[0], &id, &rpc->self);
+        assert_false(swarm_get(&swarm, 0, "wanted", NULL).found);
+        assert_int_equal(crowd.asked, crowd.named < SKEP_DHT_NEAREST_MAX ? 2 : 1);
+        end();
+    }
+}
+
+static void options_out_of_range_are_refused(void **state)
+{
+    struct skep_dht_options options;
+    struct skep_dht *dht;
+
+    (void)state;
+    begin(1);
+    for (int i = 0; i < 7; i++) {
+        skep_dht_options_default(&options);
+        if (i == 0)
+            options.bucket_size = 0;
+        else if (i == 1)
+            options.bucket_size = SKEP_DHT_BUCKET_SIZE_MAX + 1;
+        else if (i == 2)
+            options.num_replicas = 0;
+        else if (i == 3)
+            options.num_replicas = options.bucket_size + 1;
+        else if (i == 4)
+            options.depth_modulo = 0;
+        else if (i == 5)
+            options.wait_timeout_us = 0;
+        else
+            options.blacklist_backoff = 0.5;
+        assert_int_equal(skep_dht_new(&dht, &swarm.clock.env, swarm.rpc[0], &options), SKEP_EINVAL);
+        assert_null(dht);
+    }
+    end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(something_is_done_once_in_an_interval_a_peer),
+        cmocka_unit_test(of_one_peer_too_many_the_longest_ago_is_forgotten),
+        cmocka_unit_test(without_memory_it_is_not_done),
+        cmocka_unit_test(at_most_64_newcomers_are_verified_at_a_time),
+        cmocka_unit_test(at_most_64_senders_are_called_back_at_a_time),
+        cmocka_unit_test(a_key_asks_at_most_256_nodes),
+        cmocka_unit_test(of_each_result_64_nodes_are_looked_at),
+        cmocka_unit_test(options_out_of_range_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
