@@ -4,8 +4,7 @@
  * Unlike hivemind's, a get that shares another's search sends nothing of its own, and cache_nearest only tells nodes that were asked and had nothing. */
 #include <math.h>
 
-#include "dht/node_internal.h"
-#include "dht/traverse.h"
+#include "dht/offer.h"
 
 struct get;
 
@@ -36,11 +35,7 @@ struct get {
 struct search {
     struct get *origin; /* who pays for its calls; NULL when gone */
     bool is_refresh;
-    struct offer {
-        uint32_t node, key;
-        struct skep_dht_value *value;
-    } *offers; /* to nodes that were asked and had nothing */
-    size_t offer_count, offer_cap;
+    struct skep_offers offers; /* to nodes that were asked and had nothing */
 };
 
 /* ---- the end of a get ---- */
@@ -225,21 +220,6 @@ static double expiration_of(struct skep_dht_storage *storage, const struct skep_
     return item ? item->value->expiration_unix_s : -INFINITY;
 }
 
-static void add_offer(struct skep_dht_lookup *l, struct search *search, struct skep_dht_lookup_key *key, uint32_t node)
-{
-    if (search->offer_count == search->offer_cap) {
-        size_t cap = SKEP_MAX(search->offer_cap * 2, 8);
-        void *grown = skep_mem_resize(l->dht->mem, search->offers, cap * sizeof *search->offers);
-
-        if (!grown)
-            return; /* it is a favour, no duty */
-        search->offers = grown;
-        search->offer_cap = cap;
-    }
-    search->offers[search->offer_count++] =
-        (struct offer){.node = node, .key = (uint32_t)(key - l->keys), .value = skep_dht_value_ref(key->best)};
-}
-
 static void cache_result(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
 {
     struct skep_dht *dht = l->dht;
@@ -256,99 +236,16 @@ static void cache_result(struct skep_dht_lookup *l, struct skep_dht_lookup_key *
         (void)skep_dht_storage_store_value(&dht->cache.storage, &key->id, key->best, now);
     for (size_t i = 0; i < key->count && offered < dht->options.cache_nearest; i++)
         if (key->beam[i].state == SKEP_DHT_CAND_ANSWERED && key->beam[i].node != key->source) {
-            add_offer(l, search, key, key->beam[i].node);
+            skep_offers_add(l, &search->offers, key, key->beam[i].node);
             offered++;
         }
-}
-
-/* A request that nobody waits for. */
-struct favour {
-    struct skep_dht_request request;
-    struct skep_dht *dht;
-    struct skep_list entry; /* dht->favours */
-};
-
-static void on_favour(struct skep_dht_request *request, int rc, skep_bytes reply)
-{
-    struct favour *favour = SKEP_CONTAINER_OF(request, struct favour, request);
-
-    (void)reply;
-    if (rc < 0)
-        skep_dht_failed(favour->dht, &request->peer, rc);
-    skep_list_remove(&favour->entry);
-    skep_mem_free(favour->dht->mem, favour);
-}
-
-/* One rpc_store of all that is offered to the node of the first offer. */
-static void send_offers(struct skep_dht_lookup *l, struct search *search)
-{
-    enum { BATCH = 128 };
-    static const uint8_t plain_subkey[1] = {0xc0};
-    struct skep_dht *dht = l->dht;
-    struct skep_dht_store_item items[BATCH];
-    struct favour *favour = skep_mem_zalloc(dht->mem, 1, sizeof *favour);
-    uint32_t node = search->offers[0].node;
-    size_t count = 0, kept = 0, len = 0;
-    struct skep_dht_value *sent[BATCH];
-
-    for (size_t i = 0; i < search->offer_count; i++) {
-        struct offer *offer = &search->offers[i];
-        struct skep_dht_store_item *item = &items[SKEP_MIN(count, (size_t)BATCH - 1)];
-
-        if (offer->node != node || count == BATCH || len > SKEP_DHT_STORE_REQUEST_BYTES) {
-            search->offers[kept++] = *offer;
-            continue;
-        }
-        sent[count] = offer->value;
-        *item = (struct skep_dht_store_item){.key = skep_bytes_of(l->keys[offer->key].id.bytes, SKEP_DHT_ID_LEN),
-                                             .subkey = skep_bytes_of(plain_subkey, 1),
-                                             .value = offer->value->plain,
-                                             .expiration_unix_s = offer->value->expiration_unix_s,
-                                             .in_cache = true};
-        if (offer->value->is_dictionary) {
-            item->subkey = (skep_bytes){0};
-            if (skep_dht_value_packed(&sent[count], &item->value) < 0) {
-                skep_dht_value_unref(sent[count]);
-                continue;
-            }
-        }
-        len += skep_dht_store_item_len(item);
-        count++;
-    }
-    search->offer_count = kept;
-    skep_buf_clear(&dht->message);
-    skep_dht_store_request_encode(&dht->message, dht->told_id, items, count);
-    for (size_t i = 0; i < count; i++)
-        skep_dht_value_unref(sent[i]);
-    if (!favour)
-        return;
-    favour->dht = dht;
-    favour->request.done = on_favour;
-    skep_list_push_back(&dht->favours, &favour->entry);
-    if (count == 0 || dht->message.rc < 0 ||
-        skep_dht_request_start(dht, &favour->request, &l->nodes[node].peer, SKEP_DHT_RPC_STORE, skep_buf_view(&dht->message)) < 0) {
-        skep_list_remove(&favour->entry);
-        skep_mem_free(dht->mem, favour);
-    }
-}
-
-void skep_dht_favours_cancel_all(struct skep_dht *dht)
-{
-    SKEP_LIST_EACH(&dht->favours, entry, after) {
-        struct favour *favour = SKEP_LIST_ITEM(entry, struct favour, entry);
-
-        skep_dht_request_cancel(&favour->request);
-        skep_list_remove(&favour->entry);
-        skep_mem_free(dht->mem, favour);
-    }
 }
 
 static void on_turn(struct skep_dht_lookup *l)
 {
     struct search *search = l->user;
 
-    while (search->offer_count > 0)
-        send_offers(l, search);
+    skep_offers_send(l, &search->offers);
 }
 
 /* ---- a key is decided ---- */
@@ -399,9 +296,7 @@ static void on_free(struct skep_dht_lookup *l)
     }
     if (!search)
         return;
-    for (size_t i = 0; i < search->offer_count; i++)
-        skep_dht_value_unref(search->offers[i].value);
-    skep_mem_free(l->dht->mem, search->offers);
+    skep_offers_fini(l, &search->offers);
     skep_mem_free(l->dht->mem, search);
 }
 

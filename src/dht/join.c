@@ -28,6 +28,7 @@ struct join {
     struct skep_dht *dht;
     struct skep_list entry; /* dht->joins */
     struct skep_dht_join *owner;
+    struct skep_timer kick;  /* what failed at the start is told on the next turn */
     struct skep_timer timer; /* the rest of the initial peers, or the search for our own id, has had its time */
     uint64_t until_us;
     struct skep_dht_lookup *lookup;
@@ -56,6 +57,7 @@ static void release(struct join *j)
         j->lookup->on_key = NULL;
         j->lookup->on_free = NULL;
     }
+    skep_env_stop(dht->env, &j->kick);
     skep_env_stop(dht->env, &j->timer);
     skep_list_remove(&j->entry);
     skep_mem_free(dht->mem, j);
@@ -238,9 +240,8 @@ static void on_dialled(struct skep_rpc_dial *dial, int rc, const struct skep_pee
 /* What failed at once is settled on the next turn, since nothing calls back from inside the start. */
 static void on_started(struct skep_timer *timer)
 {
-    struct join *j = SKEP_CONTAINER_OF(timer, struct join, timer);
+    struct join *j = SKEP_CONTAINER_OF(timer, struct join, kick);
 
-    j->timer.fire = on_time;
     if (j->count == 0) {
         judge(j);
         return;
@@ -267,11 +268,12 @@ int skep_dht_join_start(struct skep_dht *dht, struct skep_dht_join *owner, const
     j->head.cancel = cancel_join;
     j->dht = dht;
     j->owner = owner;
-    j->timer.fire = on_started;
+    j->kick.fire = on_started;
+    j->timer.fire = on_time;
     j->left = maddr_count;
     j->until_us = skep_env_now_us(dht->env) + dht->options.bootstrap_timeout_us;
     skep_list_push_back(&dht->joins, &j->entry);
-    rc = skep_env_after(dht->env, &j->timer, 0);
+    rc = skep_env_after(dht->env, &j->kick, 0);
     for (size_t i = 0; i < maddr_count && rc == 0; i++) {
         struct contact *c = &j->contacts[i];
 

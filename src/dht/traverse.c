@@ -2,6 +2,7 @@
 #include "dht/traverse.h"
 
 #include "dht/beam.h"
+#include "dht/cover.h"
 
 /* Room behind the beam for those that move in when one of it fails. */
 #define BEAM_SLACK 12
@@ -135,7 +136,7 @@ void skep_dht_lookup_cancel(struct skep_dht_lookup *l)
     free_if_over(l);
 }
 
-static void make_ready(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
+void skep_lookup_make_ready(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
 {
     if (key->queued || key->finished)
         return;
@@ -210,7 +211,7 @@ static bool reserve(struct skep_dht *dht, void **array, uint32_t *cap, uint32_t 
     return true;
 }
 
-static bool plan_ask(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, struct skep_dht_candidate *candidate)
+bool skep_lookup_plan(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, struct skep_dht_candidate *candidate)
 {
     struct skep_dht_lookup_node *node = &l->nodes[candidate->node];
     void *plan = l->plan, *touched = l->touched;
@@ -234,7 +235,7 @@ static bool plan_ask(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
     return true;
 }
 
-static bool is_usable(struct skep_dht_lookup *l, const struct skep_dht_lookup_node *node)
+bool skep_lookup_usable(struct skep_dht_lookup *l, const struct skep_dht_lookup_node *node)
 {
     return !node->failed && !skep_blacklist_has(&l->dht->blacklist, &node->peer, skep_env_now_us(l->dht->env));
 }
@@ -252,13 +253,13 @@ static bool plan_key(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
             i++;
             continue;
         }
-        if (!is_usable(l, &l->nodes[candidate->node])) {
+        if (!skep_lookup_usable(l, &l->nodes[candidate->node])) {
             skep_beam_remove(l, key, candidate);
             continue;
         }
         if (l->nodes[candidate->node].plan_head == 0 && l->find_count + l->touched_count >= workers)
             return false;
-        if (!plan_ask(l, key, candidate))
+        if (!skep_lookup_plan(l, key, candidate))
             skep_beam_remove(l, key, candidate); /* without memory: as if it had failed, so that the lookup ends */
         else
             i++;
@@ -370,7 +371,7 @@ static void lose_node(struct skep_dht_lookup *l, const struct find *f)
         land(f, key);
         if (candidate)
             skep_beam_remove(l, key, candidate);
-        make_ready(l, key);
+        skep_lookup_make_ready(l, key);
     }
 }
 
@@ -394,7 +395,7 @@ static uint32_t ask_some(struct skep_dht_lookup *l, uint32_t node, uint32_t head
         l->again = true;
         key->in_flight--;
         skep_beam_remove(l, key, skep_beam_find(key, node));
-        make_ready(l, key);
+        skep_lookup_make_ready(l, key);
     }
     if (!f)
         return head;
@@ -463,7 +464,7 @@ static void on_late(struct skep_timer *timer)
         key->late++;
         if (candidate)
             candidate->state = SKEP_DHT_CAND_LATE;
-        make_ready(l, key);
+        skep_lookup_make_ready(l, key);
     }
     f->late = true;
     advance(l);
@@ -488,7 +489,7 @@ static void take_result(struct skep_dht_lookup *l, const struct find *f, struct 
         return;
     if (!skep_beam_merge(l, key, f->node, result))
         key->wide = true;
-    make_ready(l, key);
+    skep_lookup_make_ready(l, key);
 }
 
 static void take_answer(struct skep_dht_lookup *l, const struct find *f, struct skep_dht_find_response *response, size_t len)
@@ -528,7 +529,7 @@ static void correct_node(struct skep_dht_lookup *l, const struct find *f, const 
             skep_beam_remove(l, key, candidate);
         if (!key->finished)
             skep_beam_add(l, key, real, &peer, SKEP_DHT_NO_NODE);
-        make_ready(l, key);
+        skep_lookup_make_ready(l, key);
     }
 }
 
@@ -566,85 +567,6 @@ static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply)
 
 /* ---- the start ---- */
 
-/* The first asks of a get: each key at one of its likely holders, by greedy cover: again and again the node that has most of
- * the keys left. One that we are connected to counts four times. */
-struct cover {
-    uint32_t *first; /* [nodes + 1] where a node's keys begin in `keys` */
-    uint32_t *keys;  /* [first[nodes]] */
-    uint32_t *left;  /* [nodes] keys not covered yet */
-    uint64_t *rtt_us; /* [nodes]; 0: not connected */
-};
-
-static bool cover_new(struct skep_dht_lookup *l, struct cover *c)
-{
-    const struct skep_mem *mem = l->dht->mem;
-    size_t near = l->dht->options.num_replicas;
-
-    c->first = skep_mem_zalloc(mem, (size_t)l->node_count + 2, sizeof *c->first);
-    c->keys = skep_mem_alloc(mem, l->key_count * near * sizeof *c->keys);
-    c->left = skep_mem_zalloc(mem, l->node_count, sizeof *c->left);
-    c->rtt_us = skep_mem_zalloc(mem, l->node_count, sizeof *c->rtt_us);
-    if (!c->first || !c->keys || !c->left || !c->rtt_us)
-        return false;
-    for (uint32_t k = 0; k < l->key_count; k++)
-        for (size_t i = 0; i < l->keys[k].count && i < near; i++)
-            c->left[l->keys[k].beam[i].node]++;
-    for (uint32_t n = 0; n < l->node_count; n++)
-        c->first[n + 2] = c->first[n + 1] + c->left[n];
-    for (uint32_t k = 0; k < l->key_count; k++)
-        for (size_t i = 0; i < l->keys[k].count && i < near; i++)
-            c->keys[c->first[l->keys[k].beam[i].node + 1]++] = k;
-    for (uint32_t n = 0; n < l->node_count; n++) {
-        if (!is_usable(l, &l->nodes[n]))
-            c->left[n] = 0;
-        else if (c->left[n] > 0 && l->dht->rpc->ops->rtt_us)
-            c->rtt_us[n] = l->dht->rpc->ops->rtt_us(l->dht->rpc, &l->nodes[n].peer);
-    }
-    return true;
-}
-
-static uint32_t cover_best(const struct skep_dht_lookup *l, const struct cover *c)
-{
-    uint32_t best = SKEP_DHT_NO_NODE, best_weight = 0;
-
-    for (uint32_t n = 0; n < l->node_count; n++) {
-        uint32_t weight = c->left[n] * (c->rtt_us[n] > 0 ? 4 : 1);
-
-        if (weight > best_weight || (weight > 0 && weight == best_weight && c->rtt_us[n] < c->rtt_us[best])) {
-            best = n;
-            best_weight = weight;
-        }
-    }
-    return best;
-}
-
-static void cover_keys(struct skep_dht_lookup *l)
-{
-    size_t near = l->dht->options.num_replicas, workers = SKEP_MAX(l->dht->options.num_workers, 1);
-    struct cover c = {0};
-    uint32_t node;
-
-    if (l->node_count > 0 && cover_new(l, &c)) {
-        while (l->touched_count < workers && (node = cover_best(l, &c)) != SKEP_DHT_NO_NODE) {
-            for (uint32_t i = c.first[node]; i < c.first[node + 1]; i++) {
-                struct skep_dht_lookup_key *key = &l->keys[c.keys[i]];
-
-                if (key->asks > 0)
-                    continue;
-                for (size_t j = 0; j < key->count && j < near; j++)
-                    c.left[key->beam[j].node] -= c.left[key->beam[j].node] > 0;
-                if (!plan_ask(l, key, skep_beam_find(key, node)))
-                    make_ready(l, key);
-            }
-            c.left[node] = 0;
-        }
-    }
-    skep_mem_free(l->dht->mem, c.first);
-    skep_mem_free(l->dht->mem, c.keys);
-    skep_mem_free(l->dht->mem, c.left);
-    skep_mem_free(l->dht->mem, c.rtt_us);
-}
-
 int skep_dht_lookup_start(struct skep_dht_lookup *l)
 {
     int rc = 0;
@@ -655,13 +577,13 @@ int skep_dht_lookup_start(struct skep_dht_lookup *l)
     for (uint32_t i = 0; i < l->key_count && rc == 0; i++)
         rc = skep_beam_seed(l, &l->keys[i]);
     if (rc == 0 && l->want_values)
-        cover_keys(l);
+        skep_cover_keys(l);
     else if (rc == 0 && !l->want_values && l->dht->table.node_count < l->beam)
         for (uint32_t i = 0; i < l->key_count; i++)
             l->keys[i].wide = true; /* a swarm smaller than one bucket: all at once */
     for (uint32_t i = 0; i < l->key_count; i++)
         if (l->keys[i].asks == 0)
-            make_ready(l, &l->keys[i]);
+            skep_lookup_make_ready(l, &l->keys[i]);
     if (rc == 0)
         advance(l);
     l->cost.keys = l->key_count;
