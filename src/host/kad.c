@@ -463,6 +463,21 @@ static struct candidate *next_candidate(struct skep_kad_lookup *lookup)
     return NULL;
 }
 
+/* Who is connected but has not been identified yet is in no table, and may be the only one we know: it is asked too. */
+static void add_newcomers(struct skep_kad_lookup *lookup, size_t count)
+{
+    struct skep_host_peer *peer, *after;
+
+    HASH_ITER (hh, lookup->host->peers, peer, after) {
+        if (count == SKEP_KAD_BUCKET_SIZE)
+            return;
+        if (!peer->best || peer->identify_ended)
+            continue;
+        add_candidate(lookup, &peer->id);
+        count++;
+    }
+}
+
 static void start_walking(struct skep_kad_lookup *lookup)
 {
     struct skep_kad_entry nearest[SKEP_KAD_BUCKET_SIZE];
@@ -472,6 +487,7 @@ static void start_walking(struct skep_kad_lookup *lookup)
     for (size_t i = 0; i < count; i++)
         if (!skep_peer_id_equal(&nearest[i].id, &lookup->target))
             add_candidate(lookup, &nearest[i].id);
+    add_newcomers(lookup, count);
 }
 
 static void step(struct skep_kad_lookup *lookup)

@@ -227,6 +227,25 @@ static void peers_are_found_iteratively_among_twenty_hosts(void **state)
     }
 }
 
+static void a_peer_is_found_through_one_that_was_met_just_now(void **state)
+{
+    struct skep_host_options client = {0};
+    struct world world;
+    struct node *a, *hub, *target;
+
+    (void)state;
+    world_init(&world, 1, NULL);
+    a = world_add(&world, &client);
+    hub = world_add(&world, NULL);
+    target = world_add(&world, NULL);
+    assert_int_equal(world_connect(&world, target, hub), 0);
+    world_run(&world, 1 * SECOND);
+    /* The hub has not said yet that it speaks kad. */
+    assert_int_equal(world_connect(&world, a, hub), 0);
+    assert_int_equal(find(&world, a, target), 0);
+    world_fini(&world);
+}
+
 static void a_peer_that_nobody_knows_is_not_found(void **state)
 {
     struct world world;
@@ -383,6 +402,7 @@ int main(void)
         cmocka_unit_test(the_table_gives_the_nearest_first_and_keeps_twenty_a_bucket),
         cmocka_unit_test(a_peer_is_found_through_whoever_named_it),
         cmocka_unit_test(peers_are_found_iteratively_among_twenty_hosts),
+        cmocka_unit_test(a_peer_is_found_through_one_that_was_met_just_now),
         cmocka_unit_test(a_peer_that_nobody_knows_is_not_found),
         cmocka_unit_test(find_node_is_served_as_p2pd_serves_it),
         cmocka_unit_test(other_requests_reset_the_stream),

@@ -98,10 +98,11 @@ class Swarm:
 
     def skep(self, *arguments, join=(), timeout=60, code=0, stdin=None):
         """Run one skep command with --json; its parsed output."""
-        argv = [SKEP, *map(str, arguments), "--json"]
+        argv = [SKEP, arguments[0], "--json"]
         for peer in join:
             for maddr in peer.maddrs:
                 argv += ["--join", maddr]
+        argv += map(str, arguments[1:])
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, input=stdin)
         assert done.returncode == code, f"{argv}: exit {done.returncode}: {done.stderr}"
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.strip().startswith(("{", "["))]

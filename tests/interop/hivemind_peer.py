@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import traceback
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 answers = os.fdopen(os.dup(1), "w", buffering=1)  # libraries print to stdout
@@ -59,6 +60,17 @@ def encode(value):
     return value
 
 
+async def ping_by_id(_dht, node: DHTNode, peer_id):
+    """Call a peer known by nothing but its id: only p2pd's routing can find it."""
+    request = dht_pb2.PingRequest(validate=False)
+    answer = await node.protocol.get_stub(PeerID.from_base58(peer_id)).rpc_ping(request, timeout=20)
+    return answer.peer.node_id.hex()
+
+
+async def table(_dht, node: DHTNode):
+    return [peer.to_base58() for peer in node.protocol.routing_table.peer_id_to_uid]
+
+
 class Peer:
     def __init__(self):
         self.dht = None
@@ -74,7 +86,7 @@ class Peer:
         found = self.dht.get(key, latest=latest)
         if found is None:
             return None
-        if isinstance(found.value, dict) and all(isinstance(v, ValueWithExpiration) for v in found.value.values()):
+        if isinstance(found.value, dict) and found.value and all(isinstance(v, ValueWithExpiration) for v in found.value.values()):
             rows = [[encode(k), encode(v.value), v.expiration_time] for k, v in found.value.items()]
             return {"dictionary": rows, "expiration": found.expiration_time}
         return {"value": encode(found.value), "expiration": found.expiration_time}
@@ -92,20 +104,10 @@ class Peer:
         return [[e.uid, e.peer_id.to_base58()] for e in searcher.find_best_experts(scores, beam)]
 
     def ping_by_id(self, peer_id):
-        """Call a peer known by nothing but its id: only p2pd's routing can find it."""
-
-        async def run(_dht, node: DHTNode):
-            request = dht_pb2.PingRequest(validate=False)
-            answer = await node.protocol.get_stub(PeerID.from_base58(peer_id)).rpc_ping(request, timeout=20)
-            return answer.peer.node_id.hex()
-
-        return self.dht.run_coroutine(run)
+        return self.dht.run_coroutine(partial(ping_by_id, peer_id=peer_id))
 
     def table(self):
-        async def run(_dht, node: DHTNode):
-            return [peer.to_base58() for peer in node.protocol.routing_table.peer_id_to_uid]
-
-        return self.dht.run_coroutine(run)
+        return self.dht.run_coroutine(table)
 
     def shutdown(self):
         self.dht.shutdown()
