@@ -46,7 +46,7 @@ void skep_dht_options_default(struct skep_dht_options *options);
 
 int skep_dht_new(struct skep_dht **out, struct skep_env *env, struct skep_rpc *rpc, const struct skep_dht_options *options);
 
-/** Every operation under way ends with SKEP_ECANCELED, from inside this call. */
+/** Every operation under way ends with SKEP_ECANCELED, from inside this call. Not from inside a callback of this node. */
 void skep_dht_free(struct skep_dht *dht);
 
 const struct skep_dht_id *skep_dht_node_id(const struct skep_dht *dht);
@@ -59,6 +59,7 @@ struct skep_dht_op {
     void *state;
 };
 
+/** No callback follows; legal at any moment, also from inside the operation's own callbacks. Harmless when it does not run. */
 void skep_dht_cancel(struct skep_dht *dht, struct skep_dht_op *op);
 
 /* ---- join ---- */

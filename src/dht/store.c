@@ -398,7 +398,7 @@ static void on_kick(struct skep_timer *timer)
     struct skep_store *store = SKEP_CONTAINER_OF(timer, struct skep_store, kick);
 
     store->busy++;
-    if (!settle_from_table(store))
+    if (store->key_count > 0 && !settle_from_table(store))
         seek(store);
     store->busy--;
     skep_store_end_if_over(store);

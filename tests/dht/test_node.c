@@ -167,34 +167,41 @@ static void replicas_are_the_nearest_nodes(void **state)
     end();
 }
 
+/* With many replicas the nodes of a lookup's own subtree do not suffice, and each key must be looked up for itself. */
 static void bulk_stores_in_a_large_swarm_reach_the_nearest_nodes_of_each_key(void **state)
 {
-    enum { KEYS = 300, NODES = 120 };
+    enum { KEYS = 200, NODES = 120 };
     static struct skep_dht_record records[KEYS];
     static unsigned accepted[KEYS];
-    char key[32];
 
     (void)state;
-    begin(5, NODES);
-    for (size_t i = 0; i < KEYS; i++) {
-        snprintf(key, sizeof key, "bulk%zu", i);
-        records[i] = swarm_record(key, "value", swarm_now(&swarm) + 60);
-    }
-    assert_int_equal(swarm_store_many(&swarm, 11, records, KEYS, NULL, accepted, NULL, NULL), 0);
-    for (size_t i = 0; i < KEYS; i++) {
-        size_t nearer[NODES] = {0};
+    for (size_t replicas = 5; replicas <= 17; replicas += 12) {
+        struct skep_dht_options options;
 
-        assert_int_equal(accepted[i], 5);
-        for (uint32_t a = 0; a < NODES; a++) {
-            uint64_t version;
+        skep_dht_options_default(&options);
+        options.num_replicas = replicas;
+        swarm_init(&swarm, &skep_mem_std, 5, NULL);
+        swarm_grow(&swarm, NODES, &options);
+        for (size_t i = 0; i < KEYS; i++) {
+            char key[32];
 
-            for (uint32_t b = 0; b < NODES; b++)
-                nearer[a] += skep_dht_id_nearer(&records[i].key, skep_dht_node_id(swarm.dht[b]), skep_dht_node_id(swarm.dht[a])) < 0;
-            if (nearer[a] < 5)
-                assert_non_null(skep_dht_peek(swarm.dht[a], &records[i].key, &version));
+            snprintf(key, sizeof key, "bulk%zu", i);
+            records[i] = swarm_record(key, "value", swarm_now(&swarm) + 60);
         }
+        assert_int_equal(swarm_store_many(&swarm, 11, records, KEYS, NULL, accepted, NULL, NULL), 0);
+        for (size_t i = 0; i < KEYS; i++) {
+            assert_int_equal(accepted[i], replicas);
+            for (uint32_t a = 0; a < NODES; a++) {
+                size_t nearer = 0;
+
+                for (uint32_t b = 0; b < NODES; b++)
+                    nearer += skep_dht_id_nearer(&records[i].key, skep_dht_node_id(swarm.dht[b]), skep_dht_node_id(swarm.dht[a])) < 0;
+                if (nearer < replicas)
+                    assert_non_null(skep_dht_peek(swarm.dht[a], &records[i].key, NULL));
+            }
+        }
+        end();
     }
-    end();
 }
 
 static void subkeys_of_several_nodes_make_one_dictionary(void **state)
@@ -232,6 +239,43 @@ static void a_node_that_fails_is_replaced_by_the_next_nearest(void **state)
         snprintf(key, sizeof key, "key%d", i);
         assert_int_equal(put(0, key, "value", 60), 5);
     }
+    end();
+}
+
+static void a_node_that_failed_is_not_tried_again_for_other_keys(void **state)
+{
+    enum { KEYS = 100 };
+    static struct skep_dht_record records[KEYS];
+    static unsigned accepted[KEYS];
+    uint64_t before;
+
+    (void)state;
+    begin(7, 14);
+    assert_int_equal(put(0, "warm", "x", 60), 5);
+    for (size_t i = 0; i < KEYS; i++) {
+        char key[16];
+
+        snprintf(key, sizeof key, "key%zu", i);
+        records[i] = swarm_record(key, "value", swarm_now(&swarm) + 60);
+    }
+    swarm_kill(&swarm, 3);
+    skep_sim_net_set_state(swarm.net, 4, SKEP_SIM_REFUSING);
+    skep_sim_net_set_state(swarm.net, 5, SKEP_SIM_REFUSING);
+    before = swarm_stats(&swarm, 0).requests_failed;
+    assert_int_equal(swarm_store_many(&swarm, 0, records, KEYS, NULL, accepted, NULL, NULL), 0);
+    for (size_t i = 0; i < KEYS; i++)
+        assert_int_equal(accepted[i], 5);
+    assert_int_equal(swarm_stats(&swarm, 0).requests_failed - before, 3);
+    end();
+}
+
+static void a_store_of_no_records_is_done_on_the_next_turn(void **state)
+{
+    (void)state;
+    begin(7, 3);
+    assert_int_equal(swarm_store_many(&swarm, 0, NULL, 0, NULL, NULL, NULL, NULL), 0);
+    put(0, "warm", "x", 60);
+    assert_int_equal(swarm_store_many(&swarm, 0, NULL, 0, NULL, NULL, NULL, NULL), 0);
     end();
 }
 
@@ -716,6 +760,8 @@ int main(void)
         cmocka_unit_test(bulk_stores_in_a_large_swarm_reach_the_nearest_nodes_of_each_key),
         cmocka_unit_test(subkeys_of_several_nodes_make_one_dictionary),
         cmocka_unit_test(a_node_that_fails_is_replaced_by_the_next_nearest),
+        cmocka_unit_test(a_node_that_failed_is_not_tried_again_for_other_keys),
+        cmocka_unit_test(a_store_of_no_records_is_done_on_the_next_turn),
         cmocka_unit_test(an_older_value_is_refused_and_a_newer_one_replaces),
         cmocka_unit_test(the_latest_value_is_found_among_all_holders),
         cmocka_unit_test(values_expire),
