@@ -139,7 +139,7 @@ SKEP_API void skep_call_stream_use(skep_call_stream *stream, const skep_call_str
 SKEP_API const skep_peer *skep_call_stream_peer(const skep_call_stream *stream);
 /** Send a message; copied. It takes all; who sends much waits for on_writable above 1 MiB of backlog. @return 0, SKEP_ECLOSED, SKEP_ENOMEM. */
 SKEP_API int skep_call_stream_send(skep_call_stream *stream, skep_view message);
-/** Bytes sent that still wait here. */
+/** Bytes sent that still wait here. From another thread this waits for the loop. */
 SKEP_API size_t skep_call_stream_backlog(const skep_call_stream *stream);
 /** No more messages from us. A handler's answer is complete with it. */
 SKEP_API int skep_call_stream_end(skep_call_stream *stream);

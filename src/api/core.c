@@ -174,9 +174,12 @@ int api_turn(skep_node *node, uint64_t max_wait_us)
 
     api_own_loop(node->core);
     node->running = true;
+    /* What runs here may be what the caller waits for: no waiting for sockets after it. */
+    if (!skep_list_empty(&node->deferred) || atomic_load(&node->core->has_jobs) || atomic_load(&node->stop))
+        max_wait_us = 0;
     api_run_jobs(node);
     api_run_deferred(node);
-    if (!skep_list_empty(&node->deferred) || atomic_load(&node->core->has_jobs) || atomic_load(&node->stop))
+    if (!skep_list_empty(&node->deferred) || atomic_load(&node->stop))
         max_wait_us = 0;
     rc = skep_uv_loop_turn(node->loop, max_wait_us);
     api_run_jobs(node);

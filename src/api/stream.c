@@ -22,7 +22,7 @@ struct api_stream {
     struct skep_rpc_stream *call; /* likewise */
     atomic_bool closed;
     atomic_size_t posted;  /* bytes on the way to the loop */
-    atomic_size_t waiting; /* bytes in the stream when the loop last looked */
+    atomic_size_t waiting; /* bytes in the stream when the loop last looked; see backlog() */
     int close_rc;
     skep_peer peer;
     void *user_data;
@@ -152,13 +152,6 @@ static void drop(struct api_stream *s)
 
 /* ---- events of the inner streams ---- */
 
-static void note_waiting(struct api_stream *s)
-{
-    size_t waiting = s->raw ? skep_stream_queued(s->raw) : s->call ? s->core->node->rpc->ops->stream_queued(s->call) : 0;
-
-    atomic_store_explicit(&s->waiting, waiting, memory_order_relaxed);
-}
-
 static void on_raw_open(struct skep_stream *inner, void *user)
 {
     struct api_stream *s = user;
@@ -185,7 +178,6 @@ static void on_raw_writable(struct skep_stream *inner, void *user)
     struct api_stream *s = user;
 
     (void)inner;
-    note_waiting(s);
     if (s->used && raw_of(s)->events.on_writable)
         raw_of(s)->events.on_writable(s->user_data, raw_of(s));
 }
@@ -225,7 +217,6 @@ static void on_call_writable(struct skep_rpc_stream *inner, void *user)
     struct api_stream *s = user;
 
     (void)inner;
-    note_waiting(s);
     if (s->used && call_of(s)->events.on_writable)
         call_of(s)->events.on_writable(s->user_data, call_of(s));
 }
@@ -345,7 +336,6 @@ static void on_stream_job(struct api_job *base, skep_node *node)
         }
     } else if (node) {
         (void)apply(s, node, job->verb, skep_bytes_of(job->bytes, job->len), job->n);
-        note_waiting(s);
     }
     if (job->verb == VERB_SEND)
         atomic_fetch_sub_explicit(&s->posted, job->len, memory_order_relaxed);
@@ -538,12 +528,25 @@ int skep_raw_stream_write(skep_raw_stream *stream, skep_view data)
     return perform(&stream->base, VERB_SEND, api_bytes(data), 0);
 }
 
+static void note_waiting(struct api_stream *s)
+{
+    size_t waiting = s->raw ? skep_stream_queued(s->raw) : s->call ? s->core->node->rpc->ops->stream_queued(s->call) : 0;
+
+    atomic_store_explicit(&s->waiting, waiting, memory_order_relaxed);
+}
+
+static int look(skep_node *node, void *arg)
+{
+    (void)node;
+    note_waiting(arg);
+    return 0;
+}
+
+/* Another thread waits for the loop's answer: a figure from before would never fall for somebody who waits for it to. */
 static size_t backlog(struct api_stream *s)
 {
-    if (atomic_load(&s->closed))
+    if (atomic_load(&s->closed) || api_call(s->core, look, s) < 0)
         return 0;
-    if (api_on_loop(s->core))
-        note_waiting(s);
     return atomic_load_explicit(&s->waiting, memory_order_relaxed) + atomic_load_explicit(&s->posted, memory_order_relaxed);
 }
 

@@ -13,6 +13,7 @@ struct dialled {
     struct skep_host_request request;
     struct api_taken *taken;
     char *maddr;
+    struct skep_peer_id peer; /* who answered */
     bool running;
 };
 
@@ -108,16 +109,16 @@ static void note(struct api_taken *taken, const char *maddr, int rc)
     skep_buf_put_str(&taken->text, line);
 }
 
-static void on_dialled(struct skep_host_request *request, int rc)
+static void settled(struct dialled *dialled, int rc)
 {
-    struct dialled *dialled = SKEP_CONTAINER_OF(request, struct dialled, request);
     struct api_taken *taken = dialled->taken;
 
     dialled->running = false;
     taken->pending--;
     if (rc == 0) {
         taken->connected++;
-        if (skep_peer_id_equal(&request->peer, &taken->id) && !taken->asking && !taken->finished)
+        skep_host_hint(taken->host, &taken->id, &dialled->peer); /* it is asked first */
+        if (skep_peer_id_equal(&dialled->peer, &taken->id) && !taken->asking && !taken->finished)
             on_found(taken); /* an initial peer itself */
     } else {
         note(taken, dialled->maddr, rc);
@@ -128,6 +129,28 @@ static void on_dialled(struct skep_host_request *request, int rc)
         ask(taken);
     else
         finish(taken, SKEP_EBOOTSTRAP, false);
+}
+
+/* Now it is known whether the peer can be asked for others. */
+static void on_introduced(struct skep_host_request *request, int rc)
+{
+    (void)rc;
+    settled(SKEP_CONTAINER_OF(request, struct dialled, request), 0);
+}
+
+static void on_dialled(struct skep_host_request *request, int rc)
+{
+    struct dialled *dialled = SKEP_CONTAINER_OF(request, struct dialled, request);
+    struct api_taken *taken = dialled->taken;
+
+    dialled->peer = request->peer;
+    if (rc == 0) {
+        dialled->request = (struct skep_host_request){.done = on_introduced};
+        rc = skep_host_identify(taken->host, &dialled->request, &dialled->peer, left_us(taken));
+        if (rc == 0)
+            return;
+    }
+    settled(dialled, rc);
 }
 
 /* Half of the time is for the initial peers. */
