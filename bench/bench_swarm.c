@@ -115,7 +115,7 @@ static float *read_floats(const char *folder, const char *name, size_t *examples
 {
     char path[4096];
     FILE *file;
-    long len;
+    long len = 0;
     float *data;
 
     snprintf(path, sizeof path, "%s/%s", folder, name);

@@ -5,7 +5,7 @@
 #define SKEP_FAKE_HOST_H
 
 #include "host/host.h"
-#include "test.h"
+#include "support/test.h"
 
 struct fake_net {
     struct test_env env;

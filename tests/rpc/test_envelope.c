@@ -4,7 +4,7 @@
 #include "rpc/envelope.h"
 #include "rpc/frame.h"
 
-#include "test.h"
+#include "support/test.h"
 
 static const uint8_t call_id[SKEP_CALL_ID_LEN] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
