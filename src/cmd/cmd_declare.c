@@ -20,7 +20,8 @@ static struct poptOption options[] = {
 static int print_declared(const skep_declared *d, size_t experts, double expiration)
 {
     char until[40];
-    int code = d->accepted == d->keys ? SKEP_EXIT_DONE : SKEP_EXIT_FAILED;
+    /* A prefix that another peer has declared for longer keeps that: some may be refused, and all is well. */
+    int code = d->accepted > 0 ? SKEP_EXIT_DONE : SKEP_EXIT_FAILED;
 
     if (skep_cmd_common.json) {
         json_t *document = json_pack("{s:I, s:I, s:I, s:I, s:i, s:i, s:f, s:f}", "experts", (json_int_t)experts, "keys", (json_int_t)d->keys,
@@ -34,7 +35,7 @@ static int print_declared(const skep_declared *d, size_t experts, double expirat
            skep_cmd_time_text(until, expiration));
     fflush(stdout);
     if (code != SKEP_EXIT_DONE)
-        skep_cmd_error("declare", "%zu of %zu records were stored nowhere", d->keys - d->accepted, d->keys);
+        skep_cmd_error("declare", "none of %zu records was stored", d->keys);
     return code;
 }
 

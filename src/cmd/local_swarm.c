@@ -220,13 +220,14 @@ static int declare_share(struct skep_local_swarm *swarm, size_t node, const skep
     return rc < 0 ? skep_session_failed(rc, NULL, "declare") : SKEP_EXIT_DONE;
 }
 
+/* A record that another node has declared with the same prefix is refused unless it lives longer, and that is well; none at all is not. */
 static int check_declared(skep_op **ops, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         const skep_declared *d = ops[i] ? skep_moe_declare_result(ops[i]) : NULL;
 
-        if (d && d->accepted < d->keys) {
-            skep_cmd_error("declare", "%zu of %zu records were stored nowhere", d->keys - d->accepted, d->keys);
+        if (d && d->accepted == 0) {
+            skep_cmd_error("declare", "none of %zu records was stored", d->keys);
             return SKEP_EXIT_FAILED;
         }
     }

@@ -15,7 +15,7 @@
 
 #include "support/test.h"
 
-enum { ARGS_MAX = 32, OUTPUT_MAX = 65536, START_TIMEOUT_MS = 30000 };
+enum { ARGS_MAX = 32, OUTPUT_MAX = 65536, START_TIMEOUT_MS = 30000, END_TIMEOUT_MS = 60000, STAYING_MAX = 8 };
 
 extern char **environ;
 static const char *skep;
@@ -86,12 +86,20 @@ static pid_t start(const char *const *args, const char *input, int out_fd)
     return pid;
 }
 
+/* Its exit code. What does not end by itself is killed, and the test fails. */
 static int end_of(pid_t pid)
 {
-    int status;
+    int status = 0;
+    pid_t ended;
 
-    while (waitpid(pid, &status, 0) < 0)
-        assert_int_equal(errno, EINTR);
+    for (int ms = 0; (ended = waitpid(pid, &status, WNOHANG)) == 0 && ms < END_TIMEOUT_MS; ms += 2)
+        poll(NULL, 0, 2);
+    if (ended == 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, &status, 0);
+        fail_msg("it did not end");
+    }
+    assert_int_equal(ended, pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
@@ -164,6 +172,7 @@ struct process {
     int out;
 };
 static struct process swarm;
+static pid_t staying[STAYING_MAX]; /* a test that fails leaves them behind */
 
 static struct process stay(const char *const *args)
 {
@@ -176,6 +185,12 @@ static struct process stay(const char *const *args)
     p.pid = start(args, NULL, ends[1]);
     p.out = ends[0];
     close(ends[1]);
+    for (size_t i = 0; i < STAYING_MAX; i++) {
+        if (staying[i] == 0) {
+            staying[i] = p.pid;
+            break;
+        }
+    }
     return p;
 }
 
@@ -201,6 +216,8 @@ static int stop(struct process *p, int signal_number)
 {
     int code;
 
+    for (size_t i = 0; i < STAYING_MAX; i++)
+        staying[i] = staying[i] == p->pid ? 0 : staying[i];
     kill(p->pid, signal_number);
     code = end_of(p->pid);
     close(p->out);
@@ -231,6 +248,12 @@ static int stop_swarm(void **state)
     int code = swarm.pid > 0 ? stop(&swarm, SIGINT) : -1;
 
     (void)state;
+    for (size_t i = 0; i < STAYING_MAX; i++) {
+        if (staying[i] > 0) {
+            kill(staying[i], SIGKILL);
+            waitpid(staying[i], NULL, 0);
+        }
+    }
     for (size_t i = 0; i < SKEP_COUNT_OF(join_at); i++)
         free(join_at[i]);
     for (size_t i = 0; i < SKEP_COUNT_OF(names); i++)
