@@ -309,7 +309,11 @@ static void leave_peer(struct skep_conn *conn, int rc)
     }
     skep_yamux_free(conn->mux, rc == 0 ? SKEP_ELOST : rc);
     conn->mux = NULL;
-    if (!peer->best) {
+    if (peer->best) {
+        skep_conn_want_flush(peer->best); /* it may have places for those in line */
+    } else {
+        if (!peer->dial)
+            skep_stream_fail_waiting(peer, rc == 0 ? SKEP_ELOST : rc);
         skep_requests_identified(peer, SKEP_ELOST);
         skep_host_tell(host, &peer->id, false);
     }

@@ -141,6 +141,8 @@ static void on_agreed(struct skep_stream *stream)
 {
     leave_negotiation(stream);
     stream->state = STREAM_OPEN;
+    if (stream->write_closed)
+        skep_yamux_close_write(stream->mux);
     if (!stream->events) /* released meanwhile: it still must not stay for ever */
         timed_start(stream);
     else if (stream->events->on_open)
@@ -155,11 +157,26 @@ static void on_chosen(struct skep_stream *stream)
     const struct skep_host_protocol *served = skep_host_protocol_find(host, skep_bytes_str(name));
 
     leave_negotiation(stream);
+    skep_yamux_accept(stream->mux);
     stream->state = STREAM_OPEN;
     stream->protocol = name;
     host->stats.streams_served++;
     served->handler(served->user, stream);
     assert(stream->state == STREAM_DEAD || stream->events || stream->timed); /* used, reset or released */
+}
+
+/** The negotiation came to nothing. Who proposed what we do not serve may have sent its request along, which is no proposal, or its FIN:
+ *  it still is to read our refusal, which a reset would drop. */
+static void on_failed(struct skep_stream *stream, int rc)
+{
+    if (!stream->inbound || stream->select.proposals == 0) {
+        stream_fail(stream, rc);
+        return;
+    }
+    stream->host->stats.streams_refused++;
+    leave_negotiation(stream);
+    stream->state = STREAM_OPEN;
+    skep_stream_release(stream);
 }
 
 /** Move *data past the negotiation. @return 1: the stream is open, the rest is the user's; 0: more is needed; an error. */
@@ -174,7 +191,7 @@ static int negotiate(struct skep_stream *stream, skep_bytes *data)
     skep_yamux_consume(stream->mux, before - data->len);
     if (scratch->rc < 0)
         return scratch->rc;
-    if (rc >= 0 && scratch->len > 0) {
+    if (scratch->len > 0) { /* with an error, too: a refusal before it */
         int written = skep_yamux_write(stream->mux, skep_buf_view(scratch));
 
         if (written < 0)
@@ -192,7 +209,7 @@ static void on_mux_data(void *user, struct skep_yamux_stream *mux, skep_bytes da
     if (stream->state == STREAM_NEGOTIATING) {
         rc = negotiate(stream, &data);
         if (rc < 0) {
-            stream_fail(stream, rc);
+            on_failed(stream, rc);
         } else if (rc == 1) {
             if (stream->inbound)
                 on_chosen(stream);
@@ -227,7 +244,7 @@ static void on_mux_eof(void *user, struct skep_yamux_stream *mux)
     (void)mux;
     stream->upcalls++;
     if (stream->state == STREAM_NEGOTIATING)
-        stream_fail(stream, SKEP_EPEER_RESET); /* it ended before it agreed to anything */
+        on_failed(stream, SKEP_EPEER_RESET); /* it ended before it agreed to anything */
     else if (stream->events && stream->events->on_eof)
         stream->events->on_eof(stream, stream->user);
     upcalls_end(stream);
@@ -306,8 +323,6 @@ static int attach(struct skep_stream *stream, struct skep_conn *conn)
     if (rc == 0 && stream->pending.len > 0)
         rc = skep_yamux_write(stream->mux, skep_buf_view(&stream->pending));
     skep_buf_fini(&stream->pending);
-    if (rc == 0 && stream->write_closed)
-        skep_yamux_close_write(stream->mux);
     timed_start(stream);
     return rc;
 }
@@ -317,12 +332,22 @@ static bool is_usable(const struct skep_conn *conn)
     return conn && !conn->doomed && !skep_yamux_going_away(conn->mux);
 }
 
-static int wait_for_connection(struct skep_stream *stream, struct skep_host_peer *peer, bool may_find)
+static void wait_in_line(struct skep_stream *stream, struct skep_host_peer *peer)
 {
     stream->peer = peer;
     stream->state = STREAM_WAITING;
     skep_list_push_back(&peer->waiting, &stream->entry);
-    return skep_dial_peer(stream->host, peer, may_find, 0);
+}
+
+/** Open it where the peer is connected now. If as many as may be await their acknowledgement, it waits: each of those has a deadline. */
+static int attach_or_wait(struct skep_stream *stream, struct skep_host_peer *peer, bool may_find)
+{
+    bool usable = is_usable(peer->best);
+
+    if (usable && !skep_yamux_opening_full(peer->best->mux))
+        return attach(stream, peer->best);
+    wait_in_line(stream, peer);
+    return usable ? 0 : skep_dial_peer(stream->host, peer, may_find, 0);
 }
 
 int skep_stream_open(struct skep_host *host, struct skep_stream **out, struct skep_host_peer *peer, struct skep_conn *conn,
@@ -338,9 +363,7 @@ int skep_stream_open(struct skep_host *host, struct skep_stream **out, struct sk
     stream->protocol = name->name;
     stream->events = events;
     stream->user = user;
-    if (!conn && is_usable(peer->best))
-        conn = peer->best;
-    rc = conn ? attach(stream, conn) : wait_for_connection(stream, peer, may_find);
+    rc = conn ? attach(stream, conn) : attach_or_wait(stream, peer, may_find);
     if (rc < 0) {
         if (stream->mux)
             skep_yamux_reset(stream->mux);
@@ -376,7 +399,7 @@ int skep_host_open(struct skep_host *host, struct skep_stream **out, const struc
 
 void skep_stream_attach_waiting(struct skep_host_peer *peer)
 {
-    while (!skep_list_empty(&peer->waiting) && is_usable(peer->best)) {
+    while (!skep_list_empty(&peer->waiting) && is_usable(peer->best) && !skep_yamux_opening_full(peer->best->mux)) {
         struct skep_stream *stream = SKEP_LIST_ITEM(peer->waiting.next, struct skep_stream, entry);
         int rc = attach(stream, peer->best);
 
@@ -446,7 +469,8 @@ void skep_stream_close_write(struct skep_stream *stream)
     if (stream->write_closed)
         return;
     stream->write_closed = true;
-    if (stream->mux)
+    /* interop: js-libp2p resets a stream whose FIN comes while it still negotiates: then it waits for the echo, see on_agreed(). */
+    if (stream->mux && stream->state == STREAM_OPEN)
         skep_yamux_close_write(stream->mux);
 }
 

@@ -294,6 +294,8 @@ void skep_conn_flush(struct skep_conn *conn)
     if (conn->state != CONN_OPEN)
         return;
     skep_upgrade_free(conn);
+    if (conn == conn->peer->best)
+        skep_stream_attach_waiting(conn->peer); /* acknowledgements may have come */
     while (sent < SKEP_HOST_FLUSH_BYTES) {
         ptrdiff_t len = fill_frames(conn);
 

@@ -360,6 +360,11 @@ int skep_yamux_receive(struct skep_yamux *session, skep_bytes data, uint64_t now
 
 /* ---- what the user of a stream does ---- */
 
+bool skep_yamux_opening_full(const struct skep_yamux *session)
+{
+    return session->opening >= SKEP_YAMUX_OPENING_MAX;
+}
+
 int skep_yamux_open(struct skep_yamux *session, struct skep_yamux_stream **out, const struct skep_yamux_stream_events *events,
                     void *user, size_t low_water)
 {
@@ -369,7 +374,7 @@ int skep_yamux_open(struct skep_yamux *session, struct skep_yamux_stream **out, 
     if (session->rc < 0 || session->freeing || session->remote_gone || session->local_gone ||
         session->next_id > UINT32_MAX - 2)
         return SKEP_ECLOSED;
-    if (session->opening >= SKEP_YAMUX_OPENING_MAX || session->held >= SKEP_YAMUX_STREAMS_MAX)
+    if (skep_yamux_opening_full(session) || session->held >= SKEP_YAMUX_STREAMS_MAX)
         return SKEP_ELIMIT;
     stream = new_stream(session, session->next_id, false);
     if (!stream)

@@ -74,6 +74,9 @@ bool skep_yamux_going_away(const struct skep_yamux *session); /* the peer sent g
 void skep_yamux_go_away(struct skep_yamux *session, uint32_t code);
 void skep_yamux_stats(const struct skep_yamux *session, struct skep_yamux_stats *out);
 
+/** As many streams of ours as may be (SKEP_YAMUX_OPENING_MAX) are not yet acknowledged: skep_yamux_open() would fail until one is or ends. */
+bool skep_yamux_opening_full(const struct skep_yamux *session);
+
 /** @return 0; SKEP_ELIMIT (SKEP_YAMUX_STREAMS_MAX, SKEP_YAMUX_OPENING_MAX), SKEP_ECLOSED (gone away, ids used up), SKEP_ENOMEM.
  *  The SYN rides on the first data frame if some is written before the next pull, else on a window update. */
 int skep_yamux_open(struct skep_yamux *session, struct skep_yamux_stream **out, const struct skep_yamux_stream_events *events, void *user,

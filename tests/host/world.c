@@ -170,6 +170,21 @@ int user_open(struct user *user, struct node *from, const struct node *to, const
     return skep_host_open(from->host, &user->stream, &to->identity.id, protocol, &user_events, user);
 }
 
+static void ignore_data(struct skep_stream *stream, void *user, skep_bytes data)
+{
+    (void)user;
+    skep_stream_consume(stream, data.len);
+}
+
+static void ignore_close(struct skep_stream *stream, void *user, int rc)
+{
+    (void)stream;
+    (void)user;
+    (void)rc;
+}
+
+static const struct skep_stream_events ignore_events = {.on_data = ignore_data, .on_close = ignore_close};
+
 void service_on_stream(void *data, struct skep_stream *stream)
 {
     struct service *service = data;
@@ -177,6 +192,10 @@ void service_on_stream(void *data, struct skep_stream *stream)
 
     if (service->refuse) {
         skep_stream_reset(stream);
+        return;
+    }
+    if (service->ignore) {
+        skep_stream_use(stream, &ignore_events, NULL);
         return;
     }
     assert_true(service->count < SKEP_COUNT_OF(service->users));

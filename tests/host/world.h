@@ -61,7 +61,7 @@ extern const struct skep_stream_events user_events;
 struct service {
     struct user users[64];
     size_t count;
-    bool echo, hold, refuse;
+    bool echo, hold, refuse, ignore; /* ignore: takes any number, and does nothing with them */
 };
 void service_fini(struct service *service);
 void service_on_stream(void *service, struct skep_stream *stream);
