@@ -83,6 +83,10 @@ static bool check_options(struct wanted *w)
         skep_cmd_error("--budget", "no time at all leaves nothing to find");
         return false;
     }
+    if (cache_text && w->cache_us == 0) {
+        skep_cmd_error("--cache-expiration", "that is no time at all (--no-negative-cache leaves the marks out)");
+        return false;
+    }
     return read_scores(w);
 }
 

@@ -172,7 +172,7 @@ static int add_member(struct skep_npz *out, const struct skep_mem *mem, skep_byt
 int skep_npz_parse(struct skep_npz *out, const struct skep_mem *mem, skep_bytes file, struct skep_cmd_why *why)
 {
     const uint8_t *end = find_end(file);
-    struct zip_entry entry;
+    struct zip_entry entry = {.flags = 0};
     skep_bytes directory = file;
     size_t count;
     int rc = 0;

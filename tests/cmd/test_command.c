@@ -356,6 +356,7 @@ static void bad_input_is_named_and_nothing_is_sent(void **state)
         {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--beam", "0"}, "[[1, 2]]", "skep: --beam: "},
         {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--mode", "best"}, "[[1, 2]]", "skep: --mode: 'best'"},
         {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--budget", "0"}, "[[1, 2]]", "skep: --budget: "},
+        {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--cache-expiration", "0"}, "[[1, 2]]", "skep: --cache-expiration: "},
         {{"find", "--prefix", "ffn.", "--grid", "3x3", "--scores", "tests/cmd/data/nan.npy"}, NULL, "tests/cmd/data/nan.npy: example 0, row 1, index 1 is NaN"},
         {{"find", "--prefix", "ffn.", "--grid", "3x3", "--scores", "tests/cmd/data/inf.npy"}, NULL, "+infinity"},
         {{"find", "--prefix", "ffn.", "--grid", "3x3", "--scores", "tests/cmd/data/i8.npy"}, NULL, "dtype '<i8'"},
