@@ -34,6 +34,7 @@ enum {
     SKEP_YAMUX_PINGS_MAX = 16,           /* unsent answers to pings; older ones are dropped */
     SKEP_YAMUX_SESSION_WINDOW_MAX = 64 << 20, /* sum of a session's windows above which none grows */
     SKEP_YAMUX_FRAME_DATA_MAX = 65507,   /* of a frame we send: with its header it fills one Noise message */
+    SKEP_YAMUX_QUEUED_MAX = 64 << 20,    /* unsent bytes of one connection above which inbound streams are refused */
     SKEP_YAMUX_REFUSALS_MAX = 32,        /* runs of refused streams whose resets are unsent; further resets are dropped */
     SKEP_YAMUX_KEEPALIVE_US = 30000000,
     SKEP_YAMUX_PING_TIMEOUT_US = 10000000,
@@ -53,7 +54,7 @@ enum {
     SKEP_KAD_MESSAGE_MAX = 64 << 10, /* FIND_NODE needs no more; larger ones end the stream */
     SKEP_KAD_PEERS_MAX = 20,
     SKEP_KAD_ASKED_MAX = 60,       /* peers asked in one lookup */
-    SKEP_SERVICE_STREAMS_MAX = 16, /* inbound kad and identify push streams of one peer: each may hold a message */
+    SKEP_SERVICE_STREAMS_MAX = 16, /* inbound kad, identify push and ping streams of one peer: each may hold a message */
     SKEP_DIAL_ADDRESSES_MAX = 16,  /* tried in one dial */
     SKEP_HINTS_MAX = 4096,         /* who named whom to us; the oldest is forgotten */
 

@@ -71,7 +71,7 @@ struct skep_host_peer {
     struct skep_list wanting; /* requests that wait for a connection, or for identify */
     struct skep_identify_info *info;
     bool identify_ended;
-    size_t service_streams; /* inbound ones of kad and push */
+    size_t service_streams; /* inbound ones of kad, push and ping */
     unsigned holds; /* somebody up the stack still looks at it */
 };
 

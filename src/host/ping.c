@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* libp2p ping: 32 bytes there, the same 32 bytes back, until FIN. Spec: libp2p ping; docs/wire.md a.6.
  *
- * The serving side echoes whatever comes: who sends other than multiples of 32 gets other than multiples of 32. */
+ * The serving side echoes whatever comes: who sends other than multiples of 32 gets other than multiples of 32. What it holds of
+ * echoes that are not read is bounded, and so are the streams. */
 #include "host/host_impl.h"
 
 /* ---- served ---- */
 
-static void on_echo_data(struct skep_stream *stream, void *user, skep_bytes data)
+static void on_echo_data(struct skep_stream *stream, void *peer, skep_bytes data)
 {
-    (void)user;
     if (skep_stream_queued(stream) > SKEP_STREAM_LOW_WATER || skep_stream_write(stream, data) < 0) {
+        skep_stream_service_end(peer);
         skep_stream_reset(stream); /* it asks without reading our answers */
         return;
     }
@@ -22,11 +23,11 @@ static void on_echo_eof(struct skep_stream *stream, void *user)
     skep_stream_close_write(stream);
 }
 
-static void on_echo_close(struct skep_stream *stream, void *user, int rc)
+static void on_echo_close(struct skep_stream *stream, void *peer, int rc)
 {
     (void)stream;
-    (void)user;
     (void)rc;
+    skep_stream_service_end(peer);
 }
 
 static const struct skep_stream_events echo_events = {
@@ -35,7 +36,10 @@ static const struct skep_stream_events echo_events = {
 static void on_stream(void *user, struct skep_stream *stream)
 {
     (void)user;
-    skep_stream_use(stream, &echo_events, NULL);
+    if (skep_stream_service_begin(stream))
+        skep_stream_use(stream, &echo_events, stream->peer);
+    else
+        skep_stream_reset(stream);
 }
 
 int skep_ping_serve(struct skep_host *host)

@@ -109,6 +109,7 @@ int skep_yamux_queue_put(struct skep_yamux_queue *queue, struct skep_yamux_pool 
     if (!new_chain(pool, data.len - SKEP_MIN(data.len, room), &fresh))
         return SKEP_ENOMEM;
     queue->len += data.len;
+    pool->queued += data.len;
     if (queue->tail) {
         fill(queue->tail, &data);
         queue->tail->next = fresh;
@@ -126,6 +127,7 @@ void skep_yamux_queue_take(struct skep_yamux_queue *queue, struct skep_yamux_poo
 {
     assert(n <= queue->len);
     queue->len -= n;
+    pool->queued -= n;
     while (n > 0) {
         struct skep_yamux_chunk *chunk = queue->head;
         size_t piece = SKEP_MIN(n, (size_t)(chunk->end - chunk->start));
@@ -146,6 +148,7 @@ void skep_yamux_queue_take(struct skep_yamux_queue *queue, struct skep_yamux_poo
 void skep_yamux_queue_clear(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool)
 {
     free_chain(pool, queue->head);
+    pool->queued -= queue->len;
     *queue = (struct skep_yamux_queue){0};
 }
 

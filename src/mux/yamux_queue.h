@@ -12,6 +12,7 @@ struct skep_yamux_pool {
     const struct skep_mem *mem;
     struct skep_yamux_chunk *small, *big; /* spare ones */
     uint8_t small_count, big_count;
+    size_t queued; /* bytes in all queues of the session */
 };
 
 struct skep_yamux_queue {

@@ -176,6 +176,13 @@ static void refuse(struct skep_yamux *session, uint32_t id)
     }
 }
 
+/* Who does not read our answers may not ask on. */
+static bool takes_streams(const struct skep_yamux *session)
+{
+    return !session->local_gone && session->backlog < SKEP_YAMUX_BACKLOG_MAX && session->held < SKEP_YAMUX_STREAMS_MAX &&
+           session->pool.queued <= SKEP_YAMUX_QUEUED_MAX;
+}
+
 /* @return 0 with *out the new stream, or NULL if it was refused; SKEP_EPEER_PROTO. */
 static int on_syn(struct skep_yamux *session, uint32_t id, struct skep_yamux_stream **out)
 {
@@ -184,7 +191,7 @@ static int on_syn(struct skep_yamux *session, uint32_t id, struct skep_yamux_str
     *out = NULL;
     if ((id % 2 == 1) == session->is_client || find(session, id))
         return SKEP_EPEER_PROTO;
-    if (!session->local_gone && session->backlog < SKEP_YAMUX_BACKLOG_MAX && session->held < SKEP_YAMUX_STREAMS_MAX)
+    if (takes_streams(session))
         stream = new_stream(session, id, true);
     if (!stream) {
         refuse(session, id);

@@ -40,7 +40,7 @@ struct skep_yamux_stream_events {
 
 struct skep_yamux_stats {
     uint64_t streams_opened, streams_accepted; /* accepted: given to on_stream */
-    uint64_t streams_refused;                  /* beyond the backlog, the stream limit or our go-away */
+    uint64_t streams_refused;                  /* beyond the backlog, the stream limit, the unsent bytes or our go-away */
     uint64_t refusals_dropped;                 /* of those, how many were not even told */
     uint64_t resets_in, pings_dropped;
     uint64_t unknown_stream_frames; /* of streams that are closed, or never were */

@@ -368,6 +368,7 @@ static void other_requests_reset_the_stream(void **state)
 
 static void one_service_stream_beyond_the_limit_is_refused(void **state)
 {
+    static const char *const services[] = {"/ipfs/kad/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"};
     static struct user users[SKEP_SERVICE_STREAMS_MAX + 1];
     struct world world;
     struct node *a, *b;
@@ -381,14 +382,17 @@ static void one_service_stream_beyond_the_limit_is_refused(void **state)
     for (int round = 0; round < 2; round++) { /* what is given back can be taken again */
         for (size_t i = 0; i < SKEP_COUNT_OF(users); i++) {
             user_init(&users[i]);
-            assert_int_equal(user_open(&users[i], a, b, i % 2 == 0 ? "/ipfs/kad/1.0.0" : "/ipfs/id/push/1.0.0"), 0);
+            assert_int_equal(user_open(&users[i], a, b, services[i % SKEP_COUNT_OF(services)]), 0);
             skep_stream_write(users[i].stream, skep_bytes_str("\x7f"));
             world_run(&world, 100 * MS);
             assert_int_equal(users[i].closed, i < SKEP_SERVICE_STREAMS_MAX ? 0 : 1);
         }
         assert_int_equal(users[SKEP_SERVICE_STREAMS_MAX].rc, SKEP_EPEER_RESET);
-        for (size_t i = 0; i < SKEP_SERVICE_STREAMS_MAX; i++)
-            skep_stream_reset(users[i].stream);
+        for (size_t i = 0; i < SKEP_COUNT_OF(users); i++) {
+            if (users[i].stream)
+                skep_stream_reset(users[i].stream);
+            user_fini(&users[i]);
+        }
         world_run(&world, 1 * SECOND);
     }
     world_fini(&world);

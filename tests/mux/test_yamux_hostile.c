@@ -208,6 +208,24 @@ static void we_wait_for_the_peer_after_256_streams_not_acknowledged(void **state
     one_end(&one);
 }
 
+static void who_leaves_64_mib_unread_opens_no_more_streams(void **state)
+{
+    (void)state;
+    one_start(&one, false);
+    assert_int_equal(one_get(&one, WINDOW, SYN, 1, 0), 0);
+    for (size_t i = 0; i < SKEP_YAMUX_QUEUED_MAX >> 20; i++)
+        one_write(&one.seen[0], 1 << 20);
+    assert_int_equal(one_get(&one, WINDOW, SYN, 3, 0), 0);
+    assert_int_equal(one_stats(&one).streams_refused, 0);
+    one_write(&one.seen[0], 1);
+    assert_int_equal(one_get(&one, WINDOW, SYN, 5, 0), 0);
+    assert_int_equal(one_stats(&one).streams_refused, 1);
+    skep_yamux_reset(one.seen[0].stream);
+    assert_int_equal(one_get(&one, WINDOW, SYN, 7, 0), 0);
+    assert_int_equal(one_stats(&one).streams_refused, 1);
+    one_end(&one);
+}
+
 static void a_flood_of_pings_keeps_16_answers(void **state)
 {
     (void)state;
@@ -312,6 +330,7 @@ int main(void)
         cmocka_unit_test(scattered_refusals_beyond_32_runs_are_dropped_and_counted),
         cmocka_unit_test(live_streams_are_at_most_4096_whoever_opened_them),
         cmocka_unit_test(we_wait_for_the_peer_after_256_streams_not_acknowledged),
+        cmocka_unit_test(who_leaves_64_mib_unread_opens_no_more_streams),
         cmocka_unit_test(a_flood_of_pings_keeps_16_answers),
         cmocka_unit_test(the_windows_of_a_session_stop_growing_at_64_mib),
         cmocka_unit_test(each_allocation_may_fail),
