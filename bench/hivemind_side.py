@@ -7,6 +7,7 @@ usage: hivemind_side.py WORK_FOLDER RESULT_FILE
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from hivemind.moe.client.beam_search import MoEBeamSearcher  # noqa: E402
 from hivemind.moe.server import declare_experts  # noqa: E402
 from hivemind.utils.timed_storage import get_dht_time  # noqa: E402
 
+PORTION = 64
 START = """
 import time, sys
 t = time.perf_counter()
@@ -72,11 +74,38 @@ async def empty_caches(_dht, node):
     node.cache_refresh_queue.clear()
 
 
+def batch(folder, maddrs):
+    """A fresh searcher's first batch of four."""
+    examples = np.load(f"{folder}/batch.npy")[:4]
+    dht = hivemind.DHT(initial_peers=maddrs, start=True, client_mode=True, startup_timeout=60)
+    searcher = MoEBeamSearcher(dht, "expert.", [examples.shape[2]] * examples.shape[1])
+    searcher.find_best_experts([row.tolist() for row in examples[0]], beam_size=4)
+    dht.run_coroutine(empty_caches)
+    rows = [[example[d].tolist() for example in examples] for d in range(examples.shape[1])]
+    print(timed(searcher.batch_find_best_experts, rows, beam_size=4) / len(examples), flush=True)
+    dht.shutdown()
+
+
+def batch_in_a_child(folder, maddrs, tries=5):
+    """Even four examples kill the DHT process now and then; then the child hangs and is ended."""
+    for _ in range(tries):
+        child = subprocess.Popen([sys.executable, __file__, "batch", folder, *maddrs], stdout=subprocess.PIPE, text=True, start_new_session=True)
+        try:
+            out, _ = child.communicate(timeout=40)
+            return float(out.split()[0])
+        except (subprocess.TimeoutExpired, IndexError, ValueError):
+            note("the batch of four hung")
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    return None
+
+
 def main():
+    if sys.argv[1] == "batch":
+        return batch(sys.argv[2], sys.argv[3:])
     folder, result_file = sys.argv[1:3]
     uids = open(f"{folder}/experts.txt").read().split()
     scores = np.load(f"{folder}/scores.npy")  # [searches, dims, size]
-    batch = np.load(f"{folder}/batch.npy")
     grid = [scores.shape[2]] * scores.shape[1]
     result = {}
 
@@ -95,12 +124,9 @@ def main():
     dht = hivemind.DHT(initial_peers=maddrs, start=True, client_mode=True, startup_timeout=60)
     note("declaring")
     searcher = MoEBeamSearcher(dht, "expert.", grid)
-    count = int(os.environ.get("BENCH_DECLARE", len(uids)))
-    rate_uids = [f"rate.{uid.split('.', 1)[1]}" for uid in uids[:count]]
-    result["declare_per_s"] = count / timed(declare_experts, peers[0], rate_uids, get_dht_time() + 3600)
-    # The rest in portions: one huge call can kill the DHT process.
-    for i in range(0, len(uids), 64):
-        declare_experts(peers[0], uids[i : i + 64], get_dht_time() + 3600)
+    # In portions: one call with all of them kills the DHT process, and its caller waits for ever.
+    portions = [uids[i : i + PORTION] for i in range(0, len(uids), PORTION)]
+    result["declare_per_s"] = len(uids) / sum(timed(declare_experts, peers[0], part, get_dht_time() + 3600) for part in portions)
 
     def search(rows):
         return searcher.find_best_experts([row.tolist() for row in rows], beam_size=4)
@@ -118,9 +144,7 @@ def main():
     result["search_again"] = spread([timed(search, scores[0]) for _ in range(len(scores))])
 
     note("batch")
-    dht.run_coroutine(empty_caches)
-    four = [[example[d].tolist() for example in batch[:4]] for d in range(len(grid))]
-    result["batch_per_example"] = timed(searcher.batch_find_best_experts, four, beam_size=4) / 4
+    result["batch_per_example"] = batch_in_a_child(folder, maddrs)
 
     note("storing")
     rng = random.Random(1)

@@ -109,6 +109,8 @@ def run_hivemind(folder, tries=3):
         try:
             child.line(420)
             result = json.loads(result_file.read_text())
+            if result["batch_per_example"] is None:
+                raise RuntimeError("its batch of four never came back")
             client = skep_search(folder, result["maddrs"])
             return result, client
         except (TimeoutError, RuntimeError) as error:

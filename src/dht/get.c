@@ -156,7 +156,8 @@ static void on_deadline(struct skep_timer *timer)
 
 /* ---- what peers answer ---- */
 
-/* The value of a result that can be believed. @return NULL if it cannot, or has expired. */
+/* The value of a result that can be believed. hivemind keeps and serves what never expires (+infinity), so that is believed too; our
+ * own storage and cache refuse it. @return NULL if it cannot be believed, or has expired. */
 static struct skep_dht_value *decode_found(struct skep_dht *dht, const struct skep_dht_lookup_key *key, const struct skep_dht_find_result *result)
 {
     struct skep_dht_value *value = NULL;
@@ -166,7 +167,7 @@ static struct skep_dht_value *decode_found(struct skep_dht *dht, const struct sk
     int rc;
 
     if (result->type == SKEP_DHT_FOUND_PLAIN)
-        rc = isfinite(result->expiration_unix_s) ? skep_dht_value_new_plain(&value, dht->mem, result->value, result->expiration_unix_s)
+        rc = !isnan(result->expiration_unix_s) ? skep_dht_value_new_plain(&value, dht->mem, result->value, result->expiration_unix_s)
                                                  : SKEP_EPEER_PROTO;
     else
         rc = skep_dht_value_decode(&value, dht->mem, result->value);
@@ -176,7 +177,7 @@ static struct skep_dht_value *decode_found(struct skep_dht *dht, const struct sk
     }
     while (value->is_dictionary && skep_dht_value_expire(value, now, &gone))
         ;
-    good = value->expiration_unix_s >= now && value->expiration_unix_s < INFINITY;
+    good = value->expiration_unix_s >= now;
     if (good && !skep_dht_valid(dht, skep_bytes_of(key->id.bytes, SKEP_DHT_ID_LEN), value)) {
         dht->stats.refused_records++;
         good = false;

@@ -5,6 +5,7 @@
 #include "sim/swarm.h"
 
 #include "base/limits.h"
+#include "base/msgpack.h"
 #include "dht/node_internal.h"
 
 static struct swarm swarm;
@@ -433,7 +434,6 @@ static void values_that_cannot_be_are_not_believed(void **state)
         size_t len;
         double expiration_unix_s;
     } lies[] = {{1, "lie", 3, NAN},
-                {1, "lie", 3, INFINITY},
                 {1, "lie", 3, 1},
                 {1, "lie", 3, -INFINITY},
                 {2, "lie", 3, 1e10},
@@ -456,6 +456,44 @@ static void values_that_cannot_be_are_not_believed(void **state)
         assert_int_equal(swarm_stats(&swarm, 1).cached_keys, 0);
         end_lie(&liar);
     }
+}
+
+/* hivemind stores and serves records that never expire; one among the entries of a dictionary must not hide the others. */
+static void what_never_expires_is_believed_but_not_kept(void **state)
+{
+    static const char entries[] = "\x92\x93\x01\xc4\x01\xc0\xcb\x7f\xf0\0\0\0\0\0\0"  /* 1: nil, for ever */
+                                  "\x93\x02\xc4\x01\xc0\xcb\x42\x02\xa0\x5f\x20\0\0\0"; /* 2: nil, until 1e10 */
+    struct skep_buf dictionary;
+    struct liar liar;
+    size_t mark;
+
+    (void)state;
+    begin_lie(&liar);
+    mark = begin_result(&liar);
+    skep_pb_put_varint(&liar.answer, 1, 1);
+    skep_pb_put_bytes(&liar.answer, 2, skep_bytes_str("\x07"));
+    skep_pb_put_double(&liar.answer, 3, INFINITY);
+    end_result(&liar, mark);
+    assert_true(swarm_get(&swarm, 1, "key", NULL).found);
+    assert_int_equal(swarm_stats(&swarm, 1).cached_keys, 0);
+    end_lie(&liar);
+
+    skep_buf_init(&dictionary, &skep_mem_std);
+    skep_msgpack_put_ext(&dictionary, SKEP_EXT_DICTIONARY, (uint32_t)(1 + 9 + 9 + sizeof entries - 1));
+    skep_msgpack_put_array(&dictionary, 3);
+    skep_msgpack_put_float(&dictionary, INFINITY);
+    skep_msgpack_put_float(&dictionary, INFINITY);
+    skep_buf_put(&dictionary, entries, sizeof entries - 1);
+    begin_lie(&liar);
+    mark = begin_result(&liar);
+    skep_pb_put_varint(&liar.answer, 1, 2);
+    skep_pb_put_bytes(&liar.answer, 2, skep_buf_view(&dictionary));
+    skep_pb_put_double(&liar.answer, 3, INFINITY);
+    end_result(&liar, mark);
+    assert_true(swarm_get(&swarm, 1, "key", NULL).found);
+    assert_int_equal(swarm_get(&swarm, 1, "key", NULL).entries, 2);
+    end_lie(&liar);
+    skep_buf_fini(&dictionary);
 }
 
 static void names_that_do_not_parse_are_skipped_and_the_rest_is_asked(void **state)
@@ -597,6 +635,7 @@ int main(void)
         cmocka_unit_test(a_terse_find_leaves_out_the_nodes_near_what_is_found),
         cmocka_unit_test(answers_that_do_not_fit_the_request_count_as_failures),
         cmocka_unit_test(values_that_cannot_be_are_not_believed),
+        cmocka_unit_test(what_never_expires_is_believed_but_not_kept),
         cmocka_unit_test(names_that_do_not_parse_are_skipped_and_the_rest_is_asked),
         cmocka_unit_test(a_peer_that_names_ever_more_nodes_is_not_followed_for_ever),
         cmocka_unit_test(the_real_id_of_a_peer_wins_over_what_others_say),
