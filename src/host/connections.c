@@ -125,7 +125,6 @@ static struct skep_conn *conn_new(struct skep_host *host, bool is_dialer, uint64
     skep_list_init(&conn->dial_entry);
     skep_list_push_back(&host->conns, &conn->entry);
     host->conn_count++;
-    host->handshake_count += is_dialer ? 0 : 1;
     return conn;
 }
 
@@ -194,12 +193,44 @@ static void address_give(struct skep_host *host, struct skep_address_use *use)
     skep_mem_free(host->env->mem, use);
 }
 
+static void handshake_started(struct skep_conn *conn, struct skep_address_use *use)
+{
+    conn->address = use;
+    use->handshakes++;
+    conn->host->handshake_count++;
+}
+
+static void handshake_ended(struct skep_conn *conn)
+{
+    if (!conn->address) /* dialled */
+        return;
+    conn->address->handshakes--;
+    conn->host->handshake_count--;
+}
+
+/** All places of handshakes are taken: the oldest of an address that has more than the newcomer's gives way, so that whoever connects and
+ *  then says nothing keeps only itself out. */
+static bool handshake_evict(struct skep_host *host, const struct skep_address_use *newcomer)
+{
+    SKEP_LIST_EACH(&host->conns, node, after)
+    {
+        struct skep_conn *conn = SKEP_LIST_ITEM(node, struct skep_conn, entry);
+
+        if (conn->state != CONN_UPGRADING || !conn->address || conn->address->handshakes <= newcomer->handshakes + 1)
+            continue;
+        skep_conn_end(conn, SKEP_ELIMIT);
+        return true;
+    }
+    return false;
+}
+
 void skep_conn_accept(void *user, struct skep_link *link)
 {
     struct skep_host *host = user;
-    bool full = host->conn_count >= host->options.connections_max || host->handshake_count >= SKEP_HANDSHAKES_MAX;
+    bool full = host->conn_count >= host->options.connections_max;
     struct skep_address_use *use = full ? NULL : address_take(host, &link->remote);
-    struct skep_conn *conn = use ? conn_new(host, false, SKEP_HANDSHAKE_TIMEOUT_US) : NULL;
+    bool may = use && (host->handshake_count < SKEP_HANDSHAKES_MAX || handshake_evict(host, use));
+    struct skep_conn *conn = may ? conn_new(host, false, SKEP_HANDSHAKE_TIMEOUT_US) : NULL;
 
     if (!conn) {
         address_give(host, use);
@@ -208,7 +239,7 @@ void skep_conn_accept(void *user, struct skep_link *link)
         return;
     }
     host->stats.accepted++;
-    conn->address = use;
+    handshake_started(conn, use);
     conn->link = link;
     skep_link_use(link, &skep_conn_link_events, conn);
     if (skep_upgrade_start(conn, NULL) < 0)
@@ -251,7 +282,7 @@ void skep_conn_opened(struct skep_conn *conn)
         skep_conn_doom(conn, SKEP_ENOMEM);
         return;
     }
-    host->handshake_count -= conn->is_dialer ? 0 : 1;
+    handshake_ended(conn);
     conn->state = CONN_OPEN;
     conn->idle_since_us = skep_env_now_us(host->env);
     is_first = !peer->best;
@@ -333,7 +364,8 @@ void skep_conn_end(struct skep_conn *conn, int rc)
     skep_list_remove(&conn->flush_entry);
     skep_list_remove(&conn->entry);
     host->conn_count--;
-    host->handshake_count -= was_open || conn->is_dialer ? 0 : 1;
+    if (!was_open)
+        handshake_ended(conn);
     host->stats.handshakes_failed += was_open || conn->is_dialer ? 0 : 1;
     host->stats.peer_errors += rc <= -400 ? 1 : 0;
     if (conn->link)

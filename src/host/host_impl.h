@@ -92,7 +92,7 @@ enum skep_conn_state { CONN_CONNECTING, CONN_UPGRADING, CONN_OPEN, CONN_ENDED };
 
 struct skep_address_use { /* how many accepted connections one remote address has */
     uint8_t key[9];           /* kind, then the IPv4 address or the IPv6 /64 */
-    size_t count;
+    size_t count, handshakes; /* handshakes: those not yet muxed */
     UT_hash_handle hh;
 };
 

@@ -309,14 +309,19 @@ static void raw_close(struct skep_link *link, void *user, int rc)
 
 static const struct skep_link_events raw_events = {raw_connected, raw_room, raw_data, raw_connected, raw_close};
 
-static struct skep_link *raw_dial(struct world *world, const struct node *to)
+static struct skep_link *raw_dial_from(struct world *world, uint8_t last, const struct node *to)
 {
-    static const uint8_t ip[4] = {10, 9, 9, 9};
+    const uint8_t ip[4] = {10, 9, 9, last};
     struct skep_link *link;
 
     assert_int_equal(skep_transport_dial(skep_sim_net_transport(world->net, ip), &link, &to->addr), 0);
     skep_link_use(link, &raw_events, NULL);
     return link;
+}
+
+static struct skep_link *raw_dial(struct world *world, const struct node *to)
+{
+    return raw_dial_from(world, 9, to);
 }
 
 static void a_handshake_that_takes_too_long_is_ended_however_busy_it_is(void **state)
@@ -400,6 +405,33 @@ static void one_handshake_beyond_the_limit_is_refused(void **state)
         skep_link_close(links[i]);
     world_run(&world, 1 * SECOND);
     assert_int_equal(connections(a), 0);
+    world_fini(&world);
+}
+
+static void who_takes_all_handshakes_and_says_nothing_keeps_only_itself_out(void **state)
+{
+    struct world world;
+    struct node *a, *b;
+    struct skep_host_stats stats;
+
+    (void)state;
+    raw_closed = 0;
+    world_init(&world, 1, NULL);
+    a = world_add(&world, NULL);
+    b = world_add(&world, NULL);
+    for (int i = 0; i < SKEP_HANDSHAKES_MAX; i++)
+        (void)raw_dial(&world, a);
+    world_run(&world, 1 * SECOND);
+    assert_int_equal(world_connect(&world, b, a), 0);
+    assert_int_equal(raw_closed, 1); /* the oldest */
+    (void)raw_dial_from(&world, 10, a);
+    (void)raw_dial_from(&world, 10, a);
+    world_run(&world, 1 * SECOND);
+    assert_int_equal(raw_closed, 2); /* one took b's place */
+    skep_host_stats(a->host, &stats);
+    assert_int_equal(stats.refused_accepts, 0);
+    world_run(&world, SKEP_HANDSHAKE_TIMEOUT_US);
+    assert_int_equal(connections(a), 1);
     world_fini(&world);
 }
 
@@ -523,6 +555,7 @@ int main(void)
         cmocka_unit_test(a_handshake_that_takes_too_long_is_ended_however_busy_it_is),
         cmocka_unit_test(nonsense_instead_of_a_handshake_ends_that_connection_only),
         cmocka_unit_test(one_handshake_beyond_the_limit_is_refused),
+        cmocka_unit_test(who_takes_all_handshakes_and_says_nothing_keeps_only_itself_out),
         cmocka_unit_test(a_cancelled_request_is_never_done),
         cmocka_unit_test(observers_are_told_once_of_each_coming_and_going),
         cmocka_unit_test(a_connection_that_goes_silent_is_given_up),
