@@ -45,7 +45,7 @@ static bool options_are_valid(const struct skep_dht_options *o)
 
 static void init_lists(struct skep_dht *dht)
 {
-    struct skep_list *lists[] = {&dht->running, &dht->waiting, &dht->pings, &dht->validations, &dht->pushes, &dht->favours, &dht->lookups,
+    struct skep_list *lists[] = {&dht->pings, &dht->validations, &dht->pushes, &dht->favours, &dht->lookups,
                                  &dht->joins,   &dht->gets,    &dht->stores, &dht->refreshes};
 
     for (size_t i = 0; i < SKEP_COUNT_OF(lists); i++)
@@ -58,6 +58,7 @@ static void init_parts(struct skep_dht *dht)
     const struct skep_dht_storage_options storage = {.mem = dht->mem, .bytes_max = o->storage_bytes, .ttl_max_s = o->ttl_max_s};
 
     init_lists(dht);
+    skep_dht_requests_init(dht);
     skep_dht_storage_init(&dht->storage, &storage);
     skep_dht_cache_init(&dht->cache, dht->mem, o->cache_bytes, o->cache_size, o->ttl_max_s, (double)o->cache_refresh_before_expiry_us / 1e6);
     skep_blacklist_init(&dht->blacklist, dht->mem, o->blacklist_time_us, o->blacklist_backoff);
@@ -70,6 +71,7 @@ static void init_parts(struct skep_dht *dht)
 
 static void fini_parts(struct skep_dht *dht)
 {
+    skep_dht_requests_fini(dht);
     skep_dht_refresh_fini(dht);
     skep_dht_value_unref(dht->peeked);
     skep_buf_fini(&dht->message);
@@ -136,7 +138,6 @@ void skep_dht_free(struct skep_dht *dht)
     skep_dht_push_cancel_all(dht);
     skep_dht_favours_cancel_all(dht);
     cancel_pings(dht);
-    assert(skep_list_empty(&dht->running) && skep_list_empty(&dht->waiting));
     fini_parts(dht);
 }
 

@@ -32,6 +32,7 @@ struct skep_dht {
     /* requests out */
     struct skep_list running, waiting; /* of struct skep_dht_request */
     size_t in_flight;
+    struct skep_timer line_timer; /* a place became free by a cancel */
     struct skep_list pings;       /* of struct probe, node.c */
     struct skep_list validations; /* of struct validation, serve.c */
     struct skep_list pushes;      /* of struct push, push.c */

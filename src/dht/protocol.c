@@ -44,6 +44,24 @@ static void send_waiting(struct skep_dht *dht)
     }
 }
 
+static void on_line(struct skep_timer *timer)
+{
+    send_waiting(SKEP_CONTAINER_OF(timer, struct skep_dht, line_timer));
+}
+
+void skep_dht_requests_init(struct skep_dht *dht)
+{
+    skep_list_init(&dht->running);
+    skep_list_init(&dht->waiting);
+    dht->line_timer.fire = on_line;
+}
+
+void skep_dht_requests_fini(struct skep_dht *dht)
+{
+    skep_env_stop(dht->env, &dht->line_timer);
+    assert(skep_list_empty(&dht->running) && skep_list_empty(&dht->waiting));
+}
+
 static void on_reply(struct skep_rpc_call *call, int rc, skep_bytes reply)
 {
     struct skep_dht_request *request = SKEP_CONTAINER_OF(call, struct skep_dht_request, call);
@@ -95,6 +113,9 @@ void skep_dht_request_cancel(struct skep_dht_request *request)
     }
     dht->in_flight--;
     skep_rpc_call_cancel(dht->rpc, &request->call);
+    /* Its place is free, and if it was the last no answer will come to say so. On the next turn, since nothing calls back from here. */
+    if (!skep_list_empty(&dht->waiting) && !skep_timer_running(&dht->line_timer))
+        (void)skep_env_after(dht->env, &dht->line_timer, 0);
 }
 
 static void on_pong(struct skep_dht_request *request, int rc, skep_bytes reply)

@@ -30,6 +30,10 @@ struct skep_dht_request {
     void (*done)(struct skep_dht_request *request, int rc, skep_bytes reply);
 };
 
+void skep_dht_requests_init(struct skep_dht *dht);
+/** When all have ended. */
+void skep_dht_requests_fini(struct skep_dht *dht);
+
 /** @return 0, and `done` follows exactly once unless cancelled, never from inside; or an error of skep_rpc_call_start(). */
 int skep_dht_request_start(struct skep_dht *dht, struct skep_dht_request *request, const struct skep_peer_id *peer,
                            const char *method, skep_bytes message);

@@ -622,6 +622,31 @@ static void no_more_than_parallel_rpc_requests_are_in_flight(void **state)
     end();
 }
 
+static void a_place_in_line_that_a_cancel_frees_is_taken(void **state)
+{
+    struct skep_dht_get_options any = {0};
+    struct skep_dht_id keys[2] = {swarm_key("nothing"), swarm_key("nothing else")};
+    struct told first = TOLD, second = TOLD;
+    struct skep_dht_options options;
+    uint32_t client;
+
+    (void)state;
+    begin(21, 4);
+    skep_dht_options_default(&options);
+    options.client_mode = true;
+    options.parallel_rpc = 1;
+    client = add_joined(&options);
+    skep_sim_clock_run_for(&swarm.clock, SKEP_SIM_SECOND);
+    assert_int_equal(skep_dht_get_start(swarm.dht[client], &first.get, &keys[0], 1, &any), 0);
+    assert_int_equal(skep_dht_get_start(swarm.dht[client], &second.get, &keys[1], 1, &any), 0);
+    skep_dht_cancel(swarm.dht[client], &first.get.op);
+    assert_int_equal(second.dones, 0);
+    skep_sim_clock_run_for(&swarm.clock, 10000); /* long before its request counts as late */
+    assert_int_equal(first.dones, 0);
+    assert_int_equal(second.dones, 1);
+    end();
+}
+
 /* ---- ends ---- */
 
 static void on_stored(struct skep_dht_store *store, size_t index, unsigned accepted, unsigned answered)
@@ -777,6 +802,7 @@ int main(void)
         cmocka_unit_test(gets_of_one_key_share_one_search),
         cmocka_unit_test(a_get_for_something_later_does_not_settle_for_another_search),
         cmocka_unit_test(no_more_than_parallel_rpc_requests_are_in_flight),
+        cmocka_unit_test(a_place_in_line_that_a_cancel_frees_is_taken),
         cmocka_unit_test(operations_can_be_cancelled_at_any_moment),
         cmocka_unit_test(a_node_can_be_freed_at_any_moment),
         cmocka_unit_test(a_get_may_be_cancelled_from_a_callback_even_its_own),
