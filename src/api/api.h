@@ -41,23 +41,23 @@ struct api_core {
     atomic_uint waiters;             /* threads that wait for an operation */
 };
 
-struct api_core *api_core_new(struct skep_uv_loop *loop);
-struct api_core *api_core_ref(struct api_core *core);
-void api_core_unref(struct api_core *core);
+struct api_core *skep_api_core_new(struct skep_uv_loop *loop);
+struct api_core *skep_api_core_ref(struct api_core *core);
+void skep_api_core_unref(struct api_core *core);
 
 /** Does the calling thread own the loop? */
-bool api_on_loop(const struct api_core *core);
+bool skep_api_on_loop(const struct api_core *core);
 /** From now on it is the calling thread's. */
-void api_own_loop(struct api_core *core);
+void skep_api_own_loop(struct api_core *core);
 
 /** @return 0, and the job will run; SKEP_ECLOSED, and it never does. */
-int api_post(struct api_core *core, struct api_job *job);
+int skep_api_post(struct api_core *core, struct api_job *job);
 
 /** Run fn(node, arg) on the loop and wait for it; at once where the caller is on the loop. @return what fn does; SKEP_ECLOSED. */
-int api_call(struct api_core *core, int (*fn)(skep_node *node, void *arg), void *arg);
+int skep_api_call(struct api_core *core, int (*fn)(skep_node *node, void *arg), void *arg);
 
-void api_cond_init(pthread_cond_t *cond);
-void api_deadline(struct timespec *out, uint64_t timeout_us);
+void skep_api_cond_init(pthread_cond_t *cond);
+void skep_api_deadline(struct timespec *out, uint64_t timeout_us);
 
 /* ---- results: bytes that live as long as their operation ---- */
 
@@ -66,18 +66,18 @@ struct api_arena {
 };
 
 /** Zeroed, aligned for anything. @return NULL: no memory. */
-void *api_arena_alloc(struct api_arena *arena, size_t count, size_t size);
-void *api_arena_copy(struct api_arena *arena, const void *data, size_t len); /* a zero byte follows */
-char *api_arena_str(struct api_arena *arena, skep_bytes text);
-void api_arena_fini(struct api_arena *arena);
+void *skep_api_arena_alloc(struct api_arena *arena, size_t count, size_t size);
+void *skep_api_arena_copy(struct api_arena *arena, const void *data, size_t len); /* a zero byte follows */
+char *skep_api_arena_str(struct api_arena *arena, skep_bytes text);
+void skep_api_arena_fini(struct api_arena *arena);
 
 /* ---- operations ---- */
 
 struct api_op_class {
     size_t size; /* of the struct that has a skep_op first */
-    /** On the loop. @return 0, and api_op_end() follows, now or later; or an error, with api_fail() having said why. */
+    /** On the loop. @return 0, and skep_api_op_end() follows, now or later; or an error, with skep_api_fail() having said why. */
     int (*start)(skep_op *op, skep_node *node);
-    /** On the loop: stop what was started; api_op_end() follows from the caller. */
+    /** On the loop: stop what was started; skep_api_op_end() follows from the caller. */
     void (*cancel)(skep_op *op, skep_node *node);
 };
 
@@ -102,18 +102,18 @@ struct skep_op {
 
 /** A zeroed operation of a class; NULL: no memory. @param own  receives whether its arguments must be copied, as the call comes from another
  *  thread than the loop's. */
-void *api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *cb, void *user_data, bool *own);
+void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *cb, void *user_data, bool *own);
 /** Of one that was never begun. */
-void api_op_drop(skep_op *op);
+void skep_api_op_drop(skep_op *op);
 /** Hand it to the loop. @return 0, or the error of its start or SKEP_ECLOSED, and then it is gone. */
-int api_op_begin(skep_op **out, skep_node *node, skep_op *op);
+int skep_api_op_begin(skep_op **out, skep_node *node, skep_op *op);
 /** On the loop, once. `text` may be NULL; it is copied. */
-void api_op_end(skep_op *op, int rc, const char *text);
+void skep_api_op_end(skep_op *op, int rc, const char *text);
 /** Make the end known to all threads: the state, then those that wait. */
-void api_op_publish(skep_op *op);
+void skep_api_op_publish(skep_op *op);
 /** The node closes: end all of them. */
-void api_ops_close(skep_node *node);
-void api_run_deferred(skep_node *node);
+void skep_api_ops_close(skep_node *node);
+void skep_api_run_deferred(skep_node *node);
 static inline bool api_op_ok(const skep_op *op, const struct api_op_class *class)
 {
     return op && op->class == class && atomic_load(&((skep_op *)(uintptr_t)op)->state) == 0;
@@ -157,21 +157,21 @@ struct skep_node {
 };
 
 /** One turn. @return 0 or SKEP_ESYSTEM. */
-int api_turn(skep_node *node, uint64_t max_wait_us);
-void api_run_jobs(skep_node *node);
+int skep_api_turn(skep_node *node, uint64_t max_wait_us);
+void skep_api_run_jobs(skep_node *node);
 
 static inline bool api_in_callback(const skep_node *node)
 {
-    return node->running && api_on_loop(node->core);
+    return node->running && skep_api_on_loop(node->core);
 }
 
 /** Stops before the rpc goes: handlers, requests, streams. */
-void api_requests_close(skep_node *node);
-void api_streams_close(skep_node *node);
-void api_handlers_close(skep_node *node);
-void api_searchers_close(skep_node *node);
-void api_validators_close(skep_node *node);
-void api_waiting_close(skep_node *node);
+void skep_api_requests_close(skep_node *node);
+void skep_api_streams_close(skep_node *node);
+void skep_api_handlers_close(skep_node *node);
+void skep_api_searchers_close(skep_node *node);
+void skep_api_validators_close(skep_node *node);
+void skep_api_waiting_close(skep_node *node);
 
 /** A handler of a method or protocol, so that it can be found again to take it away. */
 struct api_handler {
@@ -188,16 +188,16 @@ struct api_handler {
 };
 
 /** Add one like `like` (kind, fn, user_data, name) from any thread. `serve` registers it with the layer below. @return 0, SKEP_EEXIST … */
-int api_handler_add(skep_node *node, const struct api_handler *like, int (*serve)(struct api_handler *handler));
-int api_check_method(const char *method);
+int skep_api_handler_add(skep_node *node, const struct api_handler *like, int (*serve)(struct api_handler *handler));
+int skep_api_check_method(const char *method);
 
 /* ---- small things ---- */
 
 /** Keep a sentence for skep_last_error_text(). @return rc. */
-int api_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int skep_api_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** For peers' or callers' text in such a sentence: escaped, in a ring of buffers of the thread. */
-const char *api_quote(const char *text);
-int api_bad_peer(const skep_peer *peer); /* SKEP_EPEERID unless it is one */
+const char *skep_api_quote(const char *text);
+int skep_api_bad_peer(const skep_peer *peer); /* SKEP_EPEERID unless it is one */
 
 static inline struct skep_peer_id api_peer_in(const skep_peer *peer)
 {
@@ -227,18 +227,20 @@ static inline skep_view api_view(skep_bytes bytes)
 }
 
 /** A monotonic deadline from now; 0 (none) for 0 and for ever. */
-uint64_t api_deadline_us(const skep_node *node, uint64_t timeout_us);
+uint64_t skep_api_deadline_us(const skep_node *node, uint64_t timeout_us);
 
 /* Identity files: identity.c */
-int api_identity_load(struct skep_identity *identity, const char *path);
+int skep_api_identity_load(struct skep_identity *identity, const char *path);
 
 /* Does another peer use this identity? taken.c */
 struct api_taken;
 typedef void api_taken_done(void *user, int rc, bool taken, const char *text);
-int api_taken_start(struct api_taken **out, skep_node *node, const struct skep_peer_id *id, const char *const *maddrs, size_t count,
+int skep_api_taken_start(struct api_taken **out, skep_node *node, const struct skep_peer_id *id, const char *const *maddrs, size_t count,
                     uint64_t timeout_us, api_taken_done *done, void *user);
-void api_taken_free(struct api_taken *taken);
+void skep_api_taken_free(struct api_taken *taken);
 
-#define API_MEM (&skep_mem_std)
+/** Where the API and its nodes have their memory from; tests make it fail. */
+extern const struct skep_mem *skep_api_mem;
+#define API_MEM skep_api_mem
 
 #endif

@@ -22,11 +22,11 @@ static void on_call_done(struct skep_rpc_call *call, int rc, skep_bytes reply)
     char text[SKEP_PEER_TEXT_MAX + 1];
 
     if (rc == 0) {
-        op->reply = skep_bytes_of(api_arena_copy(&op->op.arena, reply.data, reply.len), reply.len);
+        op->reply = skep_bytes_of(skep_api_arena_copy(&op->op.arena, reply.data, reply.len), reply.len);
         if (!op->reply.data)
             rc = SKEP_ENOMEM;
     }
-    api_op_end(&op->op, rc, rc == SKEP_EPEER_REMOTE ? skep_text_escape(text, sizeof text, reply) : rc < 0 ? skep_strerror(rc) : NULL);
+    skep_api_op_end(&op->op, rc, rc == SKEP_EPEER_REMOTE ? skep_text_escape(text, sizeof text, reply) : rc < 0 ? skep_strerror(rc) : NULL);
 }
 
 static int call_start(skep_op *base, skep_node *node)
@@ -37,7 +37,7 @@ static int call_start(skep_op *base, skep_node *node)
     op->call.done = on_call_done;
     rc = skep_rpc_call_start(node->rpc, &op->call, &op->peer, op->method, op->request, op->timeout_us);
     if (rc < 0)
-        return api_fail(rc, "cannot call %s with %zu bytes: %s", api_quote(op->method), op->request.len, skep_strerror(rc));
+        return skep_api_fail(rc, "cannot call %s with %zu bytes: %s", skep_api_quote(op->method), op->request.len, skep_strerror(rc));
     return 0;
 }
 
@@ -48,14 +48,14 @@ static void call_cancel(skep_op *base, skep_node *node)
 
 static const struct api_op_class call_class = {sizeof(struct call_op), call_start, call_cancel};
 
-int api_check_method(const char *method)
+int skep_api_check_method(const char *method)
 {
     if (!method || !*method)
-        return api_fail(SKEP_EINVAL, "the method has no name");
+        return skep_api_fail(SKEP_EINVAL, "the method has no name");
     if (strlen(method) > SKEP_METHOD_LEN_MAX)
-        return api_fail(SKEP_ESIZE, "the method's name is longer than %d bytes: %s", SKEP_METHOD_LEN_MAX, api_quote(method));
+        return skep_api_fail(SKEP_ESIZE, "the method's name is longer than %d bytes: %s", SKEP_METHOD_LEN_MAX, skep_api_quote(method));
     if (strchr(method, '\n'))
-        return api_fail(SKEP_EINVAL, "the method's name has a line break: %s", api_quote(method));
+        return skep_api_fail(SKEP_EINVAL, "the method's name has a line break: %s", skep_api_quote(method));
     return 0;
 }
 
@@ -68,25 +68,25 @@ int skep_p2p_call(skep_op **out, skep_node *node, const skep_peer *peer, const c
 
     if (out)
         *out = NULL;
-    if ((rc = api_bad_peer(peer)) < 0 || (rc = api_check_method(method)) < 0)
+    if ((rc = skep_api_bad_peer(peer)) < 0 || (rc = skep_api_check_method(method)) < 0)
         return rc;
     if (request.len > SKEP_UNARY_MESSAGE_MAX)
-        return api_fail(SKEP_ESIZE, "a request of %zu bytes; at most %d with its envelope", request.len, SKEP_UNARY_MESSAGE_MAX);
-    if (!(op = api_op_new(node, &call_class, cb, user_data, &own)))
+        return skep_api_fail(SKEP_ESIZE, "a request of %zu bytes; at most %d with its envelope", request.len, SKEP_UNARY_MESSAGE_MAX);
+    if (!(op = skep_api_op_new(node, &call_class, cb, user_data, &own)))
         return SKEP_ENOMEM;
     op->peer = api_peer_in(peer);
     op->method = method;
     op->request = api_bytes(request);
     op->timeout_us = timeout_us == SKEP_FOREVER ? SKEP_NEVER_US : timeout_us;
     if (own) {
-        op->method = api_arena_str(&op->op.arena, skep_bytes_str(method));
-        op->request.data = api_arena_copy(&op->op.arena, request.data, request.len);
+        op->method = skep_api_arena_str(&op->op.arena, skep_bytes_str(method));
+        op->request.data = skep_api_arena_copy(&op->op.arena, request.data, request.len);
         if (!op->method || !op->request.data) {
-            api_op_drop(&op->op);
-            return api_fail(SKEP_ENOMEM, "out of memory");
+            skep_api_op_drop(&op->op);
+            return skep_api_fail(SKEP_ENOMEM, "out of memory");
         }
     }
-    return api_op_begin(out, node, &op->op);
+    return skep_api_op_begin(out, node, &op->op);
 }
 
 skep_view skep_p2p_call_result(const skep_op *op)
@@ -101,7 +101,7 @@ int skep_p2p_method(char *out, size_t out_len, const char *name_space, const cha
     bool spaced = name_space && *name_space;
     int n = snprintf(out, out_len, "%s%s%s", spaced ? name_space : "", spaced ? "::" : "", class_and_method);
 
-    return n >= 0 && (size_t)n < out_len ? n : api_fail(SKEP_ESIZE, "the method's name does not fit");
+    return n >= 0 && (size_t)n < out_len ? n : skep_api_fail(SKEP_ESIZE, "the method's name does not fit");
 }
 
 /* ---- handlers by name ---- */
@@ -144,17 +144,17 @@ static int add(skep_node *node, void *arg)
     return 0;
 }
 
-int api_handler_add(skep_node *node, const struct api_handler *like, int (*serve)(struct api_handler *handler))
+int skep_api_handler_add(skep_node *node, const struct api_handler *like, int (*serve)(struct api_handler *handler))
 {
     struct adding adding = {like, serve};
     int rc;
 
-    if ((rc = api_check_method(like->name)) < 0)
+    if ((rc = skep_api_check_method(like->name)) < 0)
         return rc;
     if (!like->fn.unary)
-        return api_fail(SKEP_EINVAL, "no handler for %s", api_quote(like->name));
-    if ((rc = api_call(node->core, add, &adding)) < 0)
-        api_fail(rc, "cannot serve %s: %s", api_quote(like->name), skep_strerror(rc));
+        return skep_api_fail(SKEP_EINVAL, "no handler for %s", skep_api_quote(like->name));
+    if ((rc = skep_api_call(node->core, add, &adding)) < 0)
+        skep_api_fail(rc, "cannot serve %s: %s", skep_api_quote(like->name), skep_strerror(rc));
     return rc;
 }
 
@@ -170,7 +170,7 @@ static void handler_remove(struct api_handler *handler)
     skep_mem_free(API_MEM, handler);
 }
 
-void api_handlers_close(skep_node *node)
+void skep_api_handlers_close(skep_node *node)
 {
     while (!skep_list_empty(&node->handlers))
         handler_remove(SKEP_LIST_ITEM(node->handlers.next, struct api_handler, entry));
@@ -195,10 +195,10 @@ static int unserve(skep_node *node, void *arg)
 static int take_away(skep_node *node, const char *name, bool raw)
 {
     struct naming naming = {name, raw};
-    int rc = api_check_method(name);
+    int rc = skep_api_check_method(name);
 
-    if (rc == 0 && (rc = api_call(node->core, unserve, &naming)) < 0)
-        api_fail(rc, "%s is not served", api_quote(name));
+    if (rc == 0 && (rc = skep_api_call(node->core, unserve, &naming)) < 0)
+        skep_api_fail(rc, "%s is not served", skep_api_quote(name));
     return rc;
 }
 
@@ -246,7 +246,7 @@ static void on_request_canceled(struct skep_rpc_request *inner)
 static void request_free(skep_request *request)
 {
     skep_buf_fini(&request->answer);
-    api_core_unref(request->core);
+    skep_api_core_unref(request->core);
     skep_mem_free(API_MEM, request);
 }
 
@@ -275,7 +275,7 @@ static void on_request(void *user, struct skep_rpc_request *inner)
         return;
     }
     /* A copy, since a handler in another thread may read it when the caller is long gone. */
-    *request = (skep_request){.core = api_core_ref(handler->node->core), .inner = inner, .peer = api_peer_out(inner->peer)};
+    *request = (skep_request){.core = skep_api_core_ref(handler->node->core), .inner = inner, .peer = api_peer_out(inner->peer)};
     skep_buf_init(&request->answer, API_MEM);
     request->len = inner->data.len;
     skep_bytes_copy(request->data, inner->data);
@@ -294,7 +294,7 @@ int skep_p2p_serve(skep_node *node, const char *method, skep_request_handler *ha
 {
     const struct api_handler like = {.kind = API_UNARY, .fn.unary = handler, .user_data = user_data, .name = method};
 
-    return api_handler_add(node, &like, serve_unary);
+    return skep_api_handler_add(node, &like, serve_unary);
 }
 
 const skep_peer *skep_request_peer(const skep_request *request)
@@ -324,18 +324,18 @@ static int end_request(skep_request *request, bool is_error, skep_bytes bytes)
 {
     bool late = atomic_load(&request->canceled);
 
-    if (api_on_loop(request->core)) {
+    if (skep_api_on_loop(request->core)) {
         answer(request, is_error, bytes);
         return late ? SKEP_ECLOSED : 0;
     }
     skep_buf_put_bytes(&request->answer, bytes);
     if (request->answer.rc < 0) {
         skep_buf_clear(&request->answer);
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     }
     request->is_error = is_error;
     request->job.run = on_answer;
-    if (api_post(request->core, &request->job) == 0)
+    if (skep_api_post(request->core, &request->job) == 0)
         return late ? SKEP_ECLOSED : 0;
     request_free(request); /* the node is closed and has let go of it */
     return SKEP_ECLOSED;
@@ -344,7 +344,7 @@ static int end_request(skep_request *request, bool is_error, skep_bytes bytes)
 int skep_request_reply(skep_request *request, skep_view response)
 {
     if (response.len > SKEP_UNARY_MESSAGE_MAX - 64)
-        return api_fail(SKEP_ESIZE, "a response of %zu bytes; at most %d with its envelope", response.len, SKEP_UNARY_MESSAGE_MAX);
+        return skep_api_fail(SKEP_ESIZE, "a response of %zu bytes; at most %d with its envelope", response.len, SKEP_UNARY_MESSAGE_MAX);
     return end_request(request, false, api_bytes(response));
 }
 
@@ -353,7 +353,7 @@ int skep_request_fail(skep_request *request, const char *text)
     return end_request(request, true, skep_bytes_str(text));
 }
 
-void api_requests_close(skep_node *node)
+void skep_api_requests_close(skep_node *node)
 {
     while (!skep_list_empty(&node->requests)) {
         skep_request *request = SKEP_LIST_ITEM(node->requests.next, skep_request, entry);

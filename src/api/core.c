@@ -6,7 +6,7 @@
 
 static _Thread_local char thread_marker; /* its address names the thread */
 
-struct api_core *api_core_new(struct skep_uv_loop *loop)
+struct api_core *skep_api_core_new(struct skep_uv_loop *loop)
 {
     struct api_core *core = skep_mem_zalloc(API_MEM, 1, sizeof *core);
 
@@ -20,13 +20,13 @@ struct api_core *api_core_new(struct skep_uv_loop *loop)
     return core;
 }
 
-struct api_core *api_core_ref(struct api_core *core)
+struct api_core *skep_api_core_ref(struct api_core *core)
 {
     atomic_fetch_add_explicit(&core->refs, 1, memory_order_relaxed);
     return core;
 }
 
-void api_core_unref(struct api_core *core)
+void skep_api_core_unref(struct api_core *core)
 {
     if (atomic_fetch_sub_explicit(&core->refs, 1, memory_order_acq_rel) > 1)
         return;
@@ -34,17 +34,17 @@ void api_core_unref(struct api_core *core)
     skep_mem_free(API_MEM, core);
 }
 
-bool api_on_loop(const struct api_core *core)
+bool skep_api_on_loop(const struct api_core *core)
 {
     return atomic_load_explicit(&core->owner, memory_order_relaxed) == (const void *)&thread_marker;
 }
 
-void api_own_loop(struct api_core *core)
+void skep_api_own_loop(struct api_core *core)
 {
     atomic_store_explicit(&core->owner, (const void *)&thread_marker, memory_order_relaxed);
 }
 
-int api_post(struct api_core *core, struct api_job *job)
+int skep_api_post(struct api_core *core, struct api_job *job)
 {
     job->next = NULL;
     pthread_mutex_lock(&core->mutex);
@@ -85,7 +85,7 @@ static void run_jobs(struct api_job *jobs, skep_node *node)
     }
 }
 
-void api_run_jobs(skep_node *node)
+void skep_api_run_jobs(skep_node *node)
 {
     if (node->closing)
         run_jobs(take_jobs(node->core, true), NULL);
@@ -118,14 +118,14 @@ static void on_sync_call(struct api_job *job, skep_node *node)
     pthread_mutex_unlock(&core->mutex);
 }
 
-int api_call(struct api_core *core, int (*fn)(skep_node *node, void *arg), void *arg)
+int skep_api_call(struct api_core *core, int (*fn)(skep_node *node, void *arg), void *arg)
 {
     struct sync_call call = {.job.run = on_sync_call, .core = core, .fn = fn, .arg = arg};
 
-    if (api_on_loop(core))
+    if (skep_api_on_loop(core))
         return core->node ? fn(core->node, arg) : SKEP_ECLOSED;
-    api_cond_init(&call.cond);
-    call.rc = api_post(core, &call.job);
+    skep_api_cond_init(&call.cond);
+    call.rc = skep_api_post(core, &call.job);
     if (call.rc == 0) {
         pthread_mutex_lock(&core->mutex);
         while (!call.done)
@@ -136,7 +136,7 @@ int api_call(struct api_core *core, int (*fn)(skep_node *node, void *arg), void 
     return call.rc;
 }
 
-void api_cond_init(pthread_cond_t *cond)
+void skep_api_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attributes;
 
@@ -146,7 +146,7 @@ void api_cond_init(pthread_cond_t *cond)
     pthread_condattr_destroy(&attributes);
 }
 
-void api_deadline(struct timespec *out, uint64_t timeout_us)
+void skep_api_deadline(struct timespec *out, uint64_t timeout_us)
 {
     uint64_t ns;
 
@@ -168,22 +168,29 @@ static int64_t coarse_ticks(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int api_turn(skep_node *node, uint64_t max_wait_us)
+static bool has_due_timer(const skep_node *node)
+{
+    uint64_t next_us = skep_timers_next_us(&node->env->timers);
+
+    return next_us != SKEP_NEVER_US && next_us <= skep_env_now_us(node->env);
+}
+
+int skep_api_turn(skep_node *node, uint64_t max_wait_us)
 {
     int rc;
 
-    api_own_loop(node->core);
+    skep_api_own_loop(node->core);
     node->running = true;
     /* What runs here may be what the caller waits for: no waiting for sockets after it. */
     if (!skep_list_empty(&node->deferred) || atomic_load(&node->core->has_jobs) || atomic_load(&node->stop))
         max_wait_us = 0;
-    api_run_jobs(node);
-    api_run_deferred(node);
-    if (!skep_list_empty(&node->deferred) || atomic_load(&node->stop))
+    skep_api_run_jobs(node);
+    skep_api_run_deferred(node);
+    if (!skep_list_empty(&node->deferred) || atomic_load(&node->stop) || has_due_timer(node))
         max_wait_us = 0;
     rc = skep_uv_loop_turn(node->loop, max_wait_us);
-    api_run_jobs(node);
-    api_run_deferred(node);
+    skep_api_run_jobs(node);
+    skep_api_run_deferred(node);
     node->running = false;
     node->turned_at = coarse_ticks();
     return rc;
@@ -192,10 +199,10 @@ int api_turn(skep_node *node, uint64_t max_wait_us)
 int skep_node_run(skep_node *node, uint64_t max_wait_us)
 {
     if (api_in_callback(node))
-        return api_fail(SKEP_EDEADLOCK, "the loop is running already: this is one of its callbacks");
+        return skep_api_fail(SKEP_EDEADLOCK, "the loop is running already: this is one of its callbacks");
     if (!node->caller_driven)
-        return api_fail(SKEP_EINVAL, "the node runs on a thread of its own");
-    return api_turn(node, max_wait_us);
+        return skep_api_fail(SKEP_EINVAL, "the node runs on a thread of its own");
+    return skep_api_turn(node, max_wait_us);
 }
 
 static int run_until(skep_node *node, skep_op *op, uint64_t timeout_us)
@@ -208,7 +215,7 @@ static int run_until(skep_node *node, skep_op *op, uint64_t timeout_us)
 
         if (waited_us > timeout_us)
             return 1;
-        rc = api_turn(node, timeout_us == SKEP_FOREVER ? SKEP_NEVER_US : timeout_us - waited_us);
+        rc = skep_api_turn(node, timeout_us == SKEP_FOREVER ? SKEP_NEVER_US : timeout_us - waited_us);
     }
     return rc < 0 ? rc : atomic_load(&op->state);
 }
@@ -216,14 +223,14 @@ static int run_until(skep_node *node, skep_op *op, uint64_t timeout_us)
 int skep_node_run_until(skep_node *node, skep_op *op)
 {
     if (api_in_callback(node))
-        return api_fail(SKEP_EDEADLOCK, "the loop is running already: this is one of its callbacks");
+        return skep_api_fail(SKEP_EDEADLOCK, "the loop is running already: this is one of its callbacks");
     if (!node->caller_driven)
-        return api_fail(SKEP_EINVAL, "the node runs on a thread of its own");
+        return skep_api_fail(SKEP_EINVAL, "the node runs on a thread of its own");
     if (op->core != node->core)
-        return api_fail(SKEP_EINVAL, "the operation is of another node");
+        return skep_api_fail(SKEP_EINVAL, "the operation is of another node");
     if (atomic_load_explicit(&op->state, memory_order_acquire) != 1) {
         if (node->turned_at != coarse_ticks())
-            (void)api_turn(node, 0);
+            (void)skep_api_turn(node, 0);
         return atomic_load(&op->state);
     }
     return run_until(node, op, SKEP_FOREVER);
@@ -243,10 +250,10 @@ static int wait_off_loop(skep_op *op, uint64_t timeout_us)
     struct timespec deadline;
     int late = 0;
 
-    api_cond_init(&waiter.cond);
-    api_deadline(&deadline, timeout_us);
+    skep_api_cond_init(&waiter.cond);
+    skep_api_deadline(&deadline, timeout_us);
     pthread_mutex_lock(&core->mutex);
-    /* Counted before the state is read: who sets the state after that sees us, see api_op_publish(). */
+    /* Counted before the state is read: who sets the state after that sees us, see skep_api_op_publish(). */
     atomic_fetch_add(&core->waiters, 1);
     waiter.next = op->waiters;
     op->waiters = &waiter;
@@ -268,7 +275,7 @@ static int wait_off_loop(skep_op *op, uint64_t timeout_us)
     return atomic_load(&op->state);
 }
 
-void api_op_publish(skep_op *op)
+void skep_api_op_publish(skep_op *op)
 {
     struct api_core *core = op->core;
 
@@ -285,11 +292,11 @@ int skep_op_wait_for(skep_op *op, uint64_t timeout_us)
 {
     struct api_core *core = op->core;
 
-    if (api_on_loop(core) && core->node && core->node->running)
-        return api_fail(SKEP_EDEADLOCK, "a wait on the loop's own thread would never end");
+    if (skep_api_on_loop(core) && core->node && core->node->running)
+        return skep_api_fail(SKEP_EDEADLOCK, "a wait on the loop's own thread would never end");
     if (atomic_load_explicit(&op->state, memory_order_acquire) != 1)
         return atomic_load(&op->state);
-    if (api_on_loop(core) && core->node)
+    if (skep_api_on_loop(core) && core->node)
         return run_until(core->node, op, timeout_us);
     return wait_off_loop(op, timeout_us);
 }

@@ -11,7 +11,7 @@ enum { TAKEN_TIMEOUT_US = 3000000 };
 
 static int check_dht(const skep_node *node)
 {
-    return node->dht ? 0 : api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
+    return node->dht ? 0 : skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
 }
 
 int skep_dht_id(const skep_node *node, uint8_t out[20])
@@ -34,7 +34,7 @@ int skep_dht_clear_cache(skep_node *node)
 {
     int rc = check_dht(node);
 
-    return rc < 0 ? rc : api_call(node->core, clear_cache, NULL);
+    return rc < 0 ? rc : skep_api_call(node->core, clear_cache, NULL);
 }
 
 /* ---- join ---- */
@@ -51,7 +51,7 @@ static void on_joined(struct skep_dht_join *join, int rc, const char *text)
     struct join_op *op = SKEP_CONTAINER_OF(join, struct join_op, join);
 
     op->joining = false;
-    api_op_end(&op->op, rc, rc < 0 && (!text || !*text) ? skep_strerror(rc) : text);
+    skep_api_op_end(&op->op, rc, rc < 0 && (!text || !*text) ? skep_strerror(rc) : text);
 }
 
 static int start_join(struct join_op *op, skep_node *node)
@@ -63,7 +63,7 @@ static int start_join(struct join_op *op, skep_node *node)
     rc = skep_dht_join_start(node->dht, &op->join, (const char *const *)node->initial_peers, node->initial_peer_count);
     if (rc < 0) {
         op->joining = false;
-        api_fail(rc, "cannot join: %s", skep_strerror(rc));
+        skep_api_fail(rc, "cannot join: %s", skep_strerror(rc));
     }
     return rc;
 }
@@ -76,15 +76,15 @@ static void on_taken(void *user, int rc, bool is_taken, const char *text)
 
     (void)rc; /* no answer from the initial peers: the join itself will say so */
     (void)text;
-    api_taken_free(op->taken);
+    skep_api_taken_free(op->taken);
     op->taken = NULL;
     if (is_taken) {
         snprintf(line, sizeof line, "another running peer is %s already", skep_peer_id_text(peer, &node->identity.id));
-        api_op_end(&op->op, SKEP_EIDENTITYTAKEN, line);
+        skep_api_op_end(&op->op, SKEP_EIDENTITYTAKEN, line);
         return;
     }
     if ((rc = start_join(op, node)) < 0)
-        api_op_end(&op->op, rc, skep_last_error_text());
+        skep_api_op_end(&op->op, rc, skep_last_error_text());
 }
 
 static int join_start(skep_op *base, skep_node *node)
@@ -94,16 +94,16 @@ static int join_start(skep_op *base, skep_node *node)
 
     if (!node->check_identity || node->initial_peer_count == 0)
         return start_join(op, node);
-    rc = api_taken_start(&op->taken, node, &node->identity.id, (const char *const *)node->initial_peers, node->initial_peer_count,
+    rc = skep_api_taken_start(&op->taken, node, &node->identity.id, (const char *const *)node->initial_peers, node->initial_peer_count,
                          TAKEN_TIMEOUT_US, on_taken, op);
-    return rc < 0 ? api_fail(rc, "cannot ask for our own identity: %s", skep_strerror(rc)) : 0;
+    return rc < 0 ? skep_api_fail(rc, "cannot ask for our own identity: %s", skep_strerror(rc)) : 0;
 }
 
 static void join_cancel(skep_op *base, skep_node *node)
 {
     struct join_op *op = SKEP_CONTAINER_OF(base, struct join_op, op);
 
-    api_taken_free(op->taken);
+    skep_api_taken_free(op->taken);
     op->taken = NULL;
     if (op->joining)
         skep_dht_cancel(node->dht, &op->join.op);
@@ -121,9 +121,9 @@ int skep_dht_join(skep_op **out, skep_node *node, skep_op_cb *cb, void *user_dat
         *out = NULL;
     if (rc < 0)
         return rc;
-    if (!(op = api_op_new(node, &join_class, cb, user_data, NULL)))
+    if (!(op = skep_api_op_new(node, &join_class, cb, user_data, NULL)))
         return SKEP_ENOMEM;
-    return api_op_begin(out, node, &op->op);
+    return skep_api_op_begin(out, node, &op->op);
 }
 
 /* ---- get ---- */
@@ -153,7 +153,7 @@ static int copy_dictionary(struct api_arena *arena, skep_item *item, const struc
         count++;
         bytes += entry.subkey.len + entry.value.len;
     }
-    entries = api_arena_alloc(arena, 1, count * sizeof *entries + bytes + 1);
+    entries = skep_api_arena_alloc(arena, 1, count * sizeof *entries + bytes + 1);
     if (!entries)
         return SKEP_ENOMEM;
     to = (uint8_t *)(entries + count);
@@ -179,7 +179,7 @@ static int copy_item(struct get_op *op, skep_item *item, const struct skep_dht_v
     item->is_dictionary = value->is_dictionary;
     if (value->is_dictionary)
         return copy_dictionary(arena, item, value, skep_env_unix_s(op->op.core->node->env));
-    item->value.data = api_arena_copy(arena, value->plain.data, value->plain.len);
+    item->value.data = skep_api_arena_copy(arena, value->plain.data, value->plain.len);
     item->value.len = value->plain.len;
     return item->value.data ? 0 : SKEP_ENOMEM;
 }
@@ -200,7 +200,7 @@ static void on_got(struct skep_dht_get *get, int rc)
 
     if (op->out_of_memory)
         rc = SKEP_ENOMEM;
-    api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
+    skep_api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
 }
 
 static int get_start(skep_op *base, skep_node *node)
@@ -210,9 +210,9 @@ static int get_start(skep_op *base, skep_node *node)
 
     op->get.on_value = on_value;
     op->get.done = on_got;
-    op->options.deadline_us = api_deadline_us(node, op->timeout_us);
+    op->options.deadline_us = skep_api_deadline_us(node, op->timeout_us);
     rc = skep_dht_get_start(node->dht, &op->get, op->keys, op->count, &op->options);
-    return rc < 0 ? api_fail(rc, "cannot get %zu keys: %s", op->count, skep_strerror(rc)) : 0;
+    return rc < 0 ? skep_api_fail(rc, "cannot get %zu keys: %s", op->count, skep_strerror(rc)) : 0;
 }
 
 static void get_cancel(skep_op *base, skep_node *node)
@@ -229,7 +229,7 @@ static int get_options_in(struct get_op *op, const skep_get_options *user)
     if (user)
         memcpy(&options, user, SKEP_MIN(user->struct_size, sizeof options));
     if (isnan(options.sufficient_expiration_unix_s))
-        return api_fail(SKEP_EINVAL, "the sufficient expiration is not a number");
+        return skep_api_fail(SKEP_EINVAL, "the sufficient expiration is not a number");
     op->options.sufficient_expiration_unix_s = options.latest ? INFINITY : options.sufficient_expiration_unix_s;
     op->options.no_local = options.no_local;
     op->timeout_us = options.timeout_us;
@@ -242,10 +242,10 @@ static int get_fill(struct get_op *op, const skep_key *keys, size_t count, bool 
 
     op->keys = (const struct skep_dht_id *)(const void *)keys;
     op->count = count;
-    if (own && !(op->keys = api_arena_copy(arena, keys, count * sizeof *keys)))
-        return api_fail(SKEP_ENOMEM, "out of memory");
-    if (!(op->items = api_arena_alloc(arena, count, sizeof *op->items)))
-        return api_fail(SKEP_ENOMEM, "out of memory");
+    if (own && !(op->keys = skep_api_arena_copy(arena, keys, count * sizeof *keys)))
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
+    if (!(op->items = skep_api_arena_alloc(arena, count, sizeof *op->items)))
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     for (size_t i = 0; i < count; i++)
         op->items[i].key = keys[i];
     return 0;
@@ -263,14 +263,14 @@ int skep_dht_get(skep_op **out, skep_node *node, const skep_key *keys, size_t co
     if (rc < 0)
         return rc;
     if (!keys || count == 0 || count > SIZE_MAX / sizeof *keys)
-        return api_fail(SKEP_EINVAL, "no keys");
-    if (!(op = api_op_new(node, &get_class, cb, user_data, &own)))
+        return skep_api_fail(SKEP_EINVAL, "no keys");
+    if (!(op = skep_api_op_new(node, &get_class, cb, user_data, &own)))
         return SKEP_ENOMEM;
     if ((rc = get_options_in(op, options)) < 0 || (rc = get_fill(op, keys, count, own)) < 0) {
-        api_op_drop(&op->op);
+        skep_api_op_drop(&op->op);
         return rc;
     }
-    return api_op_begin(out, node, &op->op);
+    return skep_api_op_begin(out, node, &op->op);
 }
 
 static bool ended_with_results(const skep_op *op, const struct api_op_class *class)
@@ -314,7 +314,7 @@ static void on_store_done(struct skep_dht_store *store, int rc)
 {
     struct store_op *op = SKEP_CONTAINER_OF(store, struct store_op, store);
 
-    api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
+    skep_api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
 }
 
 static int store_start(skep_op *base, skep_node *node)
@@ -324,9 +324,9 @@ static int store_start(skep_op *base, skep_node *node)
 
     op->store.on_stored = on_stored;
     op->store.done = on_store_done;
-    op->options.deadline_us = api_deadline_us(node, op->timeout_us);
+    op->options.deadline_us = skep_api_deadline_us(node, op->timeout_us);
     rc = skep_dht_store_start(node->dht, &op->store, op->records, op->count, &op->options);
-    return rc < 0 ? api_fail(rc, "cannot store %zu records: %s", op->count, skep_strerror(rc)) : 0;
+    return rc < 0 ? skep_api_fail(rc, "cannot store %zu records: %s", op->count, skep_strerror(rc)) : 0;
 }
 
 static void store_cancel(skep_op *base, skep_node *node)
@@ -343,22 +343,22 @@ static int check_record(const skep_node *node, const skep_record *record, size_t
     int rc = 0;
 
     if (!skep_msgpack_valid(api_bytes(record->value)))
-        return api_fail(SKEP_EVALUE, "record %zu: the value's %zu bytes are not one msgpack value", index, record->value.len);
+        return skep_api_fail(SKEP_EVALUE, "record %zu: the value's %zu bytes are not one msgpack value", index, record->value.len);
     if (record->subkey.len > 0) {
         skep_buf_init(&normal, API_MEM);
         rc = skep_dht_subkey_normalise(&normal, api_bytes(record->subkey));
         skep_buf_fini(&normal);
     }
     if (rc == SKEP_ENOMEM)
-        return api_fail(rc, "out of memory");
+        return skep_api_fail(rc, "out of memory");
     if (rc < 0)
-        return api_fail(SKEP_EVALUE, "record %zu: the subkey is not a msgpack value that can be a key", index);
+        return skep_api_fail(SKEP_EVALUE, "record %zu: the subkey is not a msgpack value that can be a key", index);
     if (isnan(expiration))
-        return api_fail(SKEP_EINVAL, "record %zu: the expiration is not a number", index);
+        return skep_api_fail(SKEP_EINVAL, "record %zu: the expiration is not a number", index);
     if (expiration < now_unix_s)
-        return api_fail(SKEP_EINVAL, "record %zu expired %.3f seconds ago", index, now_unix_s - expiration);
+        return skep_api_fail(SKEP_EINVAL, "record %zu expired %.3f seconds ago", index, now_unix_s - expiration);
     if (expiration > now_unix_s + node->ttl_max_s + 1)
-        return api_fail(SKEP_EINVAL, "record %zu would live %.0f seconds; at most %.0f", index, expiration - now_unix_s, node->ttl_max_s);
+        return skep_api_fail(SKEP_EINVAL, "record %zu would live %.0f seconds; at most %.0f", index, expiration - now_unix_s, node->ttl_max_s);
     return 0;
 }
 
@@ -366,8 +366,8 @@ static int store_fill(struct store_op *op, const skep_record *records, size_t co
 {
     struct api_arena *arena = &op->op.arena;
 
-    op->records = api_arena_alloc(arena, count, sizeof *op->records);
-    op->stored = api_arena_alloc(arena, count, sizeof *op->stored);
+    op->records = skep_api_arena_alloc(arena, count, sizeof *op->records);
+    op->stored = skep_api_arena_alloc(arena, count, sizeof *op->stored);
     op->count = count;
     for (size_t i = 0; op->records && op->stored && i < count; i++) {
         struct skep_dht_record *to = &op->records[i];
@@ -376,11 +376,11 @@ static int store_fill(struct store_op *op, const skep_record *records, size_t co
         to->expiration_unix_s = records[i].expiration_unix_s;
         to->subkey = api_bytes(records[i].subkey);
         to->value = api_bytes(records[i].value);
-        if (own && (!(to->subkey.data = api_arena_copy(arena, to->subkey.data, to->subkey.len)) ||
-                    !(to->value.data = api_arena_copy(arena, to->value.data, to->value.len))))
-            return api_fail(SKEP_ENOMEM, "out of memory");
+        if (own && (!(to->subkey.data = skep_api_arena_copy(arena, to->subkey.data, to->subkey.len)) ||
+                    !(to->value.data = skep_api_arena_copy(arena, to->value.data, to->value.len))))
+            return skep_api_fail(SKEP_ENOMEM, "out of memory");
     }
-    return op->records && op->stored ? 0 : api_fail(SKEP_ENOMEM, "out of memory");
+    return op->records && op->stored ? 0 : skep_api_fail(SKEP_ENOMEM, "out of memory");
 }
 
 static int check_records(const skep_node *node, const skep_record *records, size_t count)
@@ -391,7 +391,7 @@ static int check_records(const skep_node *node, const skep_record *records, size
     if (rc < 0)
         return rc;
     if (!records || count == 0 || count > SIZE_MAX / sizeof *records)
-        return api_fail(SKEP_EINVAL, "no records");
+        return skep_api_fail(SKEP_EINVAL, "no records");
     for (size_t i = 0; i < count && rc == 0; i++)
         rc = check_record(node, &records[i], i, now_unix_s);
     return rc;
@@ -411,16 +411,16 @@ int skep_dht_store(skep_op **out, skep_node *node, const skep_record *records, s
         return rc;
     if (user)
         memcpy(&options, user, SKEP_MIN(user->struct_size, sizeof options));
-    if (!(op = api_op_new(node, &store_class, cb, user_data, &own)))
+    if (!(op = skep_api_op_new(node, &store_class, cb, user_data, &own)))
         return SKEP_ENOMEM;
     op->options.exclude_self = options.exclude_self;
     op->options.in_cache = options.in_cache;
     op->timeout_us = options.timeout_us;
     if ((rc = store_fill(op, records, count, own)) < 0) {
-        api_op_drop(&op->op);
+        skep_api_op_drop(&op->op);
         return rc;
     }
-    return api_op_begin(out, node, &op->op);
+    return skep_api_op_begin(out, node, &op->op);
 }
 
 const skep_stored *skep_dht_store_result(const skep_op *op, size_t *count)

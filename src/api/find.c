@@ -70,7 +70,7 @@ static int searcher_new(struct api_searcher **out, skep_node *node, const struct
 
     *out = NULL;
     if (!searcher)
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     searcher->dims = wanted->dims;
     searcher->num_workers = wanted->num_workers;
     searcher->negative_caching = wanted->negative_caching;
@@ -87,7 +87,7 @@ static int searcher_new(struct api_searcher **out, skep_node *node, const struct
     options.num_workers = wanted->num_workers;
     if ((rc = skep_beam_new(&searcher->beam, node->dht, &options, why, sizeof why)) < 0) {
         skep_mem_free(API_MEM, searcher);
-        return api_fail(rc, "%s", *why ? why : skep_strerror(rc));
+        return skep_api_fail(rc, "%s", *why ? why : skep_strerror(rc));
     }
     skep_list_push_front(&node->searchers, &searcher->entry);
     node->searcher_count++;
@@ -119,7 +119,7 @@ static int searcher_get(struct api_searcher **out, skep_node *node, const struct
     return 0;
 }
 
-void api_searchers_close(skep_node *node)
+void skep_api_searchers_close(skep_node *node)
 {
     while (!skep_list_empty(&node->searchers))
         searcher_free(node, SKEP_LIST_ITEM(node->searchers.next, struct api_searcher, entry));
@@ -159,7 +159,7 @@ static int copy_hits(struct api_arena *arena, skep_found *to, const struct skep_
 
     for (size_t i = 0; i < from->count; i++)
         bytes += from->experts[i].uid_len + 1;
-    if (!(experts = api_arena_alloc(arena, 1, from->count * sizeof *experts + bytes + 1)))
+    if (!(experts = skep_api_arena_alloc(arena, 1, from->count * sizeof *experts + bytes + 1)))
         return SKEP_ENOMEM;
     text = (char *)(experts + from->count);
     for (size_t i = 0; i < from->count; i++) {
@@ -181,14 +181,14 @@ static int copy_prefix(struct api_arena *arena, skep_successors *to, const struc
 {
     const struct skep_moe_successors *s = from->successors;
     size_t count = s ? s->count : 0;
-    skep_successor *entries = api_arena_alloc(arena, count, sizeof *entries);
+    skep_successor *entries = skep_api_arena_alloc(arena, count, sizeof *entries);
 
-    if (!entries || !(to->prefix = api_arena_str(arena, skep_bytes_of(from->prefix, from->prefix_len))))
+    if (!entries || !(to->prefix = skep_api_arena_str(arena, skep_bytes_of(from->prefix, from->prefix_len))))
         return SKEP_ENOMEM;
     for (size_t i = 0; i < count; i++) {
         entries[i].coordinate = s->entries[i].coordinate;
         entries[i].peer = api_peer_out(&s->peers[s->entries[i].peer]);
-        if (!(entries[i].uid = api_arena_str(arena, skep_successor_uid(s, &s->entries[i]))))
+        if (!(entries[i].uid = skep_api_arena_str(arena, skep_successor_uid(s, &s->entries[i]))))
             return SKEP_ENOMEM;
     }
     to->score = from->score;
@@ -204,8 +204,8 @@ static int copy_results(struct find_op *op)
     struct api_arena *arena = &op->op.arena;
     int rc = 0;
 
-    op->found = api_arena_alloc(arena, search->hit_count, sizeof *op->found);
-    op->successors = api_arena_alloc(arena, search->prefix_count, sizeof *op->successors);
+    op->found = skep_api_arena_alloc(arena, search->hit_count, sizeof *op->found);
+    op->successors = skep_api_arena_alloc(arena, search->prefix_count, sizeof *op->successors);
     if (!op->found || !op->successors)
         return SKEP_ENOMEM;
     for (size_t i = 0; i < search->hit_count && rc == 0; i++)
@@ -236,7 +236,7 @@ static void on_found(struct skep_search *search, int rc)
     if (rc == 0)
         rc = copy_results(op);
     release(op);
-    api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
+    skep_api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
 }
 
 static int wanted_searcher(struct find_op *op, skep_node *node)
@@ -257,7 +257,7 @@ static int started(struct find_op *op, int rc, const char *why)
     if (rc < 0) {
         op->running = false;
         op->searcher->users--;
-        api_fail(rc, "%s", *why ? why : skep_strerror(rc));
+        skep_api_fail(rc, "%s", *why ? why : skep_strerror(rc));
     }
     return rc;
 }
@@ -276,7 +276,7 @@ static int find_start(skep_op *base, skep_node *node)
                                        .dims = options->dimensions,
                                        .rows = options->scores,
                                        .row_stride = options->row_stride};
-    const struct skep_search_options search = {options->beam_size, api_deadline_us(node, options->time_budget_us)};
+    const struct skep_search_options search = {options->beam_size, skep_api_deadline_us(node, options->time_budget_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
 
@@ -291,7 +291,7 @@ static int initial_start(skep_op *base, skep_node *node)
 {
     struct find_op *op = find_op_of(base);
     const skep_find_options *options = &op->options;
-    const struct skep_search_options search = {options->beam_size, api_deadline_us(node, options->time_budget_us)};
+    const struct skep_search_options search = {options->beam_size, skep_api_deadline_us(node, options->time_budget_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
 
@@ -307,7 +307,7 @@ static int initial_start(skep_op *base, skep_node *node)
 static int successors_start(skep_op *base, skep_node *node)
 {
     struct find_op *op = find_op_of(base);
-    const struct skep_search_options search = {1, api_deadline_us(node, op->timeout_us)};
+    const struct skep_search_options search = {1, skep_api_deadline_us(node, op->timeout_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
 
@@ -349,41 +349,41 @@ static int check_searcher(const skep_node *node, const skep_find_options *option
     char why[SKEP_UID_WHY_MAX];
 
     if (!node->dht)
-        return api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
+        return skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
     if (!options->prefix)
-        return api_fail(SKEP_EPREFIX, "no prefix");
+        return skep_api_fail(SKEP_EPREFIX, "no prefix");
     if (skep_prefix_check(skep_bytes_str(options->prefix), why, sizeof why) < 0)
-        return api_fail(SKEP_EPREFIX, "prefix: %s", why);
+        return skep_api_fail(SKEP_EPREFIX, "prefix: %s", why);
     if (!(options->cache_expiration_s > 0) || !isfinite(options->cache_expiration_s))
-        return api_fail(SKEP_EINVAL, "cache_expiration_s is not a number of seconds above 0");
+        return skep_api_fail(SKEP_EINVAL, "cache_expiration_s is not a number of seconds above 0");
     return 0;
 }
 
 static int check_shapes(const skep_find_options *options)
 {
     if (options->mode != SKEP_FIND_BEAM)
-        return api_fail(SKEP_EINVAL, "mode %d is reserved; this version has the beam search", (int)options->mode);
+        return skep_api_fail(SKEP_EINVAL, "mode %d is reserved; this version has the beam search", (int)options->mode);
     if (options->score_type != SKEP_SCORE_FLOAT32 && options->score_type != SKEP_SCORE_FLOAT64)
-        return api_fail(SKEP_EINVAL, "score type %d is none", (int)options->score_type);
+        return skep_api_fail(SKEP_EINVAL, "score type %d is none", (int)options->score_type);
     if (options->dimensions == 0 || !options->grid_size)
-        return api_fail(SKEP_EINVAL, "the grid has no dimensions");
+        return skep_api_fail(SKEP_EINVAL, "the grid has no dimensions");
     if (options->dimensions > SKEP_GRID_DIMENSIONS_MAX)
-        return api_fail(SKEP_EINVAL, "the grid has %zu dimensions; at most %d", options->dimensions, SKEP_GRID_DIMENSIONS_MAX);
+        return skep_api_fail(SKEP_EINVAL, "the grid has %zu dimensions; at most %d", options->dimensions, SKEP_GRID_DIMENSIONS_MAX);
     if (options->beam_size == 0)
-        return api_fail(SKEP_EINVAL, "the beam size is 0");
+        return skep_api_fail(SKEP_EINVAL, "the beam size is 0");
     if (options->batch_size == 0)
-        return api_fail(SKEP_EINVAL, "the batch is empty");
+        return skep_api_fail(SKEP_EINVAL, "the batch is empty");
     if (!options->scores)
-        return api_fail(SKEP_EINVAL, "no scores");
+        return skep_api_fail(SKEP_EINVAL, "no scores");
     for (size_t d = 0; d < options->dimensions; d++) {
         if (options->grid_size[d] == 0)
-            return api_fail(SKEP_EINVAL, "grid: dimension %zu has size 0", d);
+            return skep_api_fail(SKEP_EINVAL, "grid: dimension %zu has size 0", d);
         if (options->grid_size[d] > UINT32_MAX - 1)
-            return api_fail(SKEP_EINVAL, "grid: dimension %zu has size %zu", d, options->grid_size[d]);
+            return skep_api_fail(SKEP_EINVAL, "grid: dimension %zu has size %zu", d, options->grid_size[d]);
         if (!options->scores[d])
-            return api_fail(SKEP_EINVAL, "scores: dimension %zu has none", d);
+            return skep_api_fail(SKEP_EINVAL, "scores: dimension %zu has none", d);
         if (options->row_stride && options->row_stride[d] < options->grid_size[d])
-            return api_fail(SKEP_EINVAL, "scores: dimension %zu has a row stride of %zu for %zu scores", d, options->row_stride[d],
+            return skep_api_fail(SKEP_EINVAL, "scores: dimension %zu has a row stride of %zu for %zu scores", d, options->row_stride[d],
                             options->grid_size[d]);
     }
     return 0;
@@ -410,7 +410,7 @@ static int check_scores(const skep_find_options *options)
                 double score = score_at(options, d, e * stride_of(options, d) + i);
 
                 if (isnan(score) || (isinf(score) && score > 0))
-                    return api_fail(SKEP_EINVAL, "scores: example %zu, dimension %zu, index %zu is %s", e, d, i,
+                    return skep_api_fail(SKEP_EINVAL, "scores: example %zu, dimension %zu, index %zu is %s", e, d, i,
                                     isnan(score) ? "not a number" : "+infinity");
             }
         }
@@ -424,13 +424,13 @@ static int copy_score_rows(struct find_op *op)
 {
     skep_find_options *options = &op->options;
     size_t item = options->score_type == SKEP_SCORE_FLOAT64 ? sizeof(double) : sizeof(float);
-    const void **rows = api_arena_alloc(&op->op.arena, options->dimensions, sizeof *rows);
+    const void **rows = skep_api_arena_alloc(&op->op.arena, options->dimensions, sizeof *rows);
 
     if (!rows)
         return SKEP_ENOMEM;
     for (size_t d = 0; d < options->dimensions; d++) {
         size_t row_bytes = options->grid_size[d] * item;
-        uint8_t *to = api_arena_alloc(&op->op.arena, options->batch_size, row_bytes);
+        uint8_t *to = skep_api_arena_alloc(&op->op.arena, options->batch_size, row_bytes);
 
         if (!to)
             return SKEP_ENOMEM;
@@ -449,14 +449,14 @@ static int own_options(struct find_op *op)
     struct api_arena *arena = &op->op.arena;
     size_t dims = options->dimensions;
 
-    if (!(options->prefix = api_arena_str(arena, skep_bytes_str(options->prefix))) ||
-        !(options->grid_size = api_arena_copy(arena, options->grid_size, dims * sizeof *options->grid_size)))
+    if (!(options->prefix = skep_api_arena_str(arena, skep_bytes_str(options->prefix))) ||
+        !(options->grid_size = skep_api_arena_copy(arena, options->grid_size, dims * sizeof *options->grid_size)))
         return SKEP_ENOMEM;
     if (options->copy_scores)
         return copy_score_rows(op);
-    if (!(options->scores = api_arena_copy(arena, options->scores, dims * sizeof *options->scores)))
+    if (!(options->scores = skep_api_arena_copy(arena, options->scores, dims * sizeof *options->scores)))
         return SKEP_ENOMEM;
-    if (options->row_stride && !(options->row_stride = api_arena_copy(arena, options->row_stride, dims * sizeof *options->row_stride)))
+    if (options->row_stride && !(options->row_stride = skep_api_arena_copy(arena, options->row_stride, dims * sizeof *options->row_stride)))
         return SKEP_ENOMEM;
     return 0;
 }
@@ -466,13 +466,13 @@ static int find_fill(struct find_op *op, bool own)
     skep_find_options *options = &op->options;
     int rc = 0;
 
-    if (!(op->grid = api_arena_alloc(&op->op.arena, options->dimensions, sizeof *op->grid)))
-        return api_fail(SKEP_ENOMEM, "out of memory");
+    if (!(op->grid = skep_api_arena_alloc(&op->op.arena, options->dimensions, sizeof *op->grid)))
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     for (size_t d = 0; d < options->dimensions; d++)
         op->grid[d] = (uint32_t)options->grid_size[d];
     if (own && (rc = check_scores(options)) < 0)
         return rc;
-    return own && own_options(op) < 0 ? api_fail(SKEP_ENOMEM, "out of memory") : 0;
+    return own && own_options(op) < 0 ? skep_api_fail(SKEP_ENOMEM, "out of memory") : 0;
 }
 
 static int find_begin(skep_op **out, skep_node *node, const struct api_op_class *class, const skep_find_options *user, skep_op_cb *cb,
@@ -486,7 +486,7 @@ static int find_begin(skep_op **out, skep_node *node, const struct api_op_class 
     if (out)
         *out = NULL;
     if (!user || user->struct_size < sizeof user->struct_size || user->struct_size > 1 << 16)
-        return api_fail(SKEP_EINVAL, "no options, or skep_find_options_init() was not called");
+        return skep_api_fail(SKEP_EINVAL, "no options, or skep_find_options_init() was not called");
     skep_find_options_init(&options);
     memcpy(&options, user, SKEP_MIN(user->struct_size, sizeof options));
     if (class == &initial_class) {
@@ -495,14 +495,14 @@ static int find_begin(skep_op **out, skep_node *node, const struct api_op_class 
     }
     if ((rc = check_searcher(node, &options)) < 0 || (rc = check_shapes(&options)) < 0)
         return rc;
-    if (!(op = api_op_new(node, class, cb, user_data, &own)))
+    if (!(op = skep_api_op_new(node, class, cb, user_data, &own)))
         return SKEP_ENOMEM;
     op->options = options;
     if ((rc = find_fill(op, own)) < 0) {
-        api_op_drop(&op->op);
+        skep_api_op_drop(&op->op);
         return rc;
     }
-    return api_op_begin(out, node, &op->op);
+    return skep_api_op_begin(out, node, &op->op);
 }
 
 /* ---- the calls ---- */
@@ -539,16 +539,16 @@ static int prefixes_in(struct find_op *op, const char *const *prefixes, size_t c
     struct api_arena *arena = &op->op.arena;
     char why[SKEP_UID_WHY_MAX];
 
-    if (!(op->prefixes = api_arena_alloc(arena, count, sizeof *op->prefixes)))
-        return api_fail(SKEP_ENOMEM, "out of memory");
+    if (!(op->prefixes = skep_api_arena_alloc(arena, count, sizeof *op->prefixes)))
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     op->prefix_count = count;
     for (size_t i = 0; i < count; i++) {
         skep_bytes prefix = prefixes[i] ? skep_bytes_str(prefixes[i]) : skep_bytes_str("");
 
         if (skep_prefix_check(prefix, why, sizeof why) < 0)
-            return api_fail(SKEP_EPREFIX, "prefix %zu: %s", i, why);
-        if (own && !(prefix.data = api_arena_copy(arena, prefix.data, prefix.len)))
-            return api_fail(SKEP_ENOMEM, "out of memory");
+            return skep_api_fail(SKEP_EPREFIX, "prefix %zu: %s", i, why);
+        if (own && !(prefix.data = skep_api_arena_copy(arena, prefix.data, prefix.len)))
+            return skep_api_fail(SKEP_ENOMEM, "out of memory");
         op->prefixes[i] = prefix;
     }
     return 0;
@@ -566,8 +566,8 @@ static int successors_fill(struct find_op *op, const skep_successors_options *op
     op->options.cache_expiration_s = options->cache_expiration_s > 0 ? options->cache_expiration_s : 300;
     op->timeout_us = options->timeout_us;
     op->below = SKEP_MIN(options->grid_size, (size_t)UINT32_MAX);
-    if (!(op->grid = api_arena_alloc(&op->op.arena, 1, sizeof *op->grid)))
-        return api_fail(SKEP_ENOMEM, "out of memory");
+    if (!(op->grid = skep_api_arena_alloc(&op->op.arena, 1, sizeof *op->grid)))
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     op->grid[0] = 1;
     return 0;
 }
@@ -583,20 +583,20 @@ int skep_moe_successors(skep_op **out, skep_node *node, const char *const *prefi
     if (out)
         *out = NULL;
     if (!node->dht)
-        return api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
+        return skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
     if (!prefixes || count == 0)
-        return api_fail(SKEP_EINVAL, "no prefixes");
+        return skep_api_fail(SKEP_EINVAL, "no prefixes");
     if (user)
         memcpy(&options, user, SKEP_MIN(user->struct_size, sizeof options));
     if (!(options.cache_expiration_s >= 0) || !isfinite(options.cache_expiration_s))
-        return api_fail(SKEP_EINVAL, "cache_expiration_s is not a number of seconds above 0");
-    if (!(op = api_op_new(node, &successors_class, cb, user_data, &own)))
+        return skep_api_fail(SKEP_EINVAL, "cache_expiration_s is not a number of seconds above 0");
+    if (!(op = skep_api_op_new(node, &successors_class, cb, user_data, &own)))
         return SKEP_ENOMEM;
     if ((rc = successors_fill(op, &options)) < 0 || (rc = prefixes_in(op, prefixes, count, own)) < 0) {
-        api_op_drop(&op->op);
+        skep_api_op_drop(&op->op);
         return rc;
     }
-    return api_op_begin(out, node, &op->op);
+    return skep_api_op_begin(out, node, &op->op);
 }
 
 const skep_successors *skep_moe_successors_result(const skep_op *op, size_t *count)

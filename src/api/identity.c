@@ -31,16 +31,16 @@ static int check_mode(int fd, const char *path)
     struct stat st;
 
     if (fstat(fd, &st) != 0)
-        return api_fail(SKEP_EIO, "%s: %s", api_quote(path), strerror(errno));
+        return skep_api_fail(SKEP_EIO, "%s: %s", skep_api_quote(path), strerror(errno));
     if (!S_ISREG(st.st_mode))
-        return api_fail(SKEP_EKEY, "%s: not a file", api_quote(path));
+        return skep_api_fail(SKEP_EKEY, "%s: not a file", skep_api_quote(path));
     if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        return api_fail(SKEP_EKEYMODE, "%s: others than its owner have rights on the key (mode %03o; chmod 600 helps)", api_quote(path),
+        return skep_api_fail(SKEP_EKEYMODE, "%s: others than its owner have rights on the key (mode %03o; chmod 600 helps)", skep_api_quote(path),
                         (unsigned)(st.st_mode & 0777));
     return 0;
 }
 
-int api_identity_load(struct skep_identity *identity, const char *path)
+int skep_api_identity_load(struct skep_identity *identity, const char *path)
 {
     uint8_t bytes[SKEP_IDENTITY_FILE_MAX];
     size_t len = 0;
@@ -48,17 +48,17 @@ int api_identity_load(struct skep_identity *identity, const char *path)
 
     memset(identity, 0, sizeof *identity);
     if (fd < 0)
-        return api_fail(SKEP_EIO, "%s: %s", api_quote(path), strerror(errno));
+        return skep_api_fail(SKEP_EIO, "%s: %s", skep_api_quote(path), strerror(errno));
     if ((rc = check_mode(fd, path)) < 0)
         goto out;
     if ((rc = read_all(fd, bytes, sizeof bytes, &len)) == SKEP_EIO) {
-        rc = api_fail(SKEP_EIO, "%s: %s", api_quote(path), strerror(errno));
+        rc = skep_api_fail(SKEP_EIO, "%s: %s", skep_api_quote(path), strerror(errno));
         goto out;
     }
     if (rc == 0)
         rc = skep_identity_parse(identity, API_MEM, skep_bytes_of(bytes, len));
     if (rc < 0)
-        api_fail(rc, "%s: %s", api_quote(path), skep_strerror(rc));
+        skep_api_fail(rc, "%s: %s", skep_api_quote(path), skep_strerror(rc));
 out:
     skep_secret_wipe(bytes, sizeof bytes);
     close(fd);
@@ -71,8 +71,8 @@ int skep_identity_load(const char *path, skep_peer *peer)
     int rc;
 
     if (!path || !peer)
-        return api_fail(SKEP_EINVAL, "no path, or nowhere to put the peer id");
-    if ((rc = api_identity_load(&identity, path)) < 0)
+        return skep_api_fail(SKEP_EINVAL, "no path, or nowhere to put the peer id");
+    if ((rc = skep_api_identity_load(&identity, path)) < 0)
         return rc;
     *peer = api_peer_out(&identity.id);
     skep_identity_fini(&identity);
@@ -116,17 +116,17 @@ static int write_new(const char *path, skep_bytes bytes)
     int rc, fd;
 
     if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     fd = mkstemp(temporary); /* mode 0600 */
     if (fd < 0) {
-        rc = api_fail(SKEP_EIO, "%s: %s", api_quote(path), strerror(errno));
+        rc = skep_api_fail(SKEP_EIO, "%s: %s", skep_api_quote(path), strerror(errno));
         goto out;
     }
     rc = write_all(fd, bytes);
     if (close(fd) != 0 || rc < 0)
-        rc = api_fail(SKEP_EIO, "%s: %s", api_quote(path), strerror(errno));
+        rc = skep_api_fail(SKEP_EIO, "%s: %s", skep_api_quote(path), strerror(errno));
     else if (link(temporary, path) != 0)
-        rc = errno == EEXIST ? 1 : api_fail(SKEP_EIO, "%s: %s", api_quote(path), strerror(errno));
+        rc = errno == EEXIST ? 1 : skep_api_fail(SKEP_EIO, "%s: %s", skep_api_quote(path), strerror(errno));
     unlink(temporary);
 out:
     free(temporary);
@@ -142,11 +142,11 @@ int skep_identity_create(const char *path, skep_peer *peer)
 
     peer = peer ? peer : &unused;
     if (!path || !*path)
-        return api_fail(SKEP_EINVAL, "no path for the key file");
+        return skep_api_fail(SKEP_EINVAL, "no path for the key file");
     if (access(path, F_OK) == 0)
         return (rc = skep_identity_load(path, peer)) < 0 ? rc : 1;
     if ((rc = new_identity(&identity)) < 0)
-        return api_fail(rc, "cannot make a key: %s", skep_strerror(rc));
+        return skep_api_fail(rc, "cannot make a key: %s", skep_strerror(rc));
     skep_buf_init(&file, API_MEM);
     if ((rc = skep_identity_serialize(&identity, &file)) == 0)
         rc = write_new(path, skep_buf_view(&file));

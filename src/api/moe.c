@@ -19,22 +19,22 @@ bool skep_is_prefix(const char *text)
     return text && skep_prefix_check(skep_bytes_str(text), NULL, 0) == 0;
 }
 
-/* The uids as views, checked; their bytes too where they must outlive the call. @return 0, SKEP_EUID … with api_fail(). */
+/* The uids as views, checked; their bytes too where they must outlive the call. @return 0, SKEP_EUID … with skep_api_fail(). */
 static int uids_in(struct api_arena *arena, const char *const *uids, size_t count, bool own, skep_bytes **out)
 {
     char why[SKEP_UID_WHY_MAX];
 
     if (!uids || count == 0)
-        return api_fail(SKEP_EINVAL, "no uids");
-    if (!(*out = api_arena_alloc(arena, count, sizeof **out)))
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_EINVAL, "no uids");
+    if (!(*out = skep_api_arena_alloc(arena, count, sizeof **out)))
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     for (size_t i = 0; i < count; i++) {
         skep_bytes uid = uids[i] ? skep_bytes_str(uids[i]) : skep_bytes_str("");
 
         if (skep_uid_check(uid, why, sizeof why) < 0)
-            return api_fail(SKEP_EUID, "uid %zu: %s", i, why);
-        if (own && !(uid.data = api_arena_copy(arena, uid.data, uid.len)))
-            return api_fail(SKEP_ENOMEM, "out of memory");
+            return skep_api_fail(SKEP_EUID, "uid %zu: %s", i, why);
+        if (own && !(uid.data = skep_api_arena_copy(arena, uid.data, uid.len)))
+            return skep_api_fail(SKEP_ENOMEM, "out of memory");
         (*out)[i] = uid;
     }
     return 0;
@@ -42,7 +42,7 @@ static int uids_in(struct api_arena *arena, const char *const *uids, size_t coun
 
 static int check_dht(const skep_node *node)
 {
-    return node->dht ? 0 : api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
+    return node->dht ? 0 : skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
 }
 
 /* ---- declare ---- */
@@ -73,13 +73,13 @@ static void on_declared(struct skep_declare *declare, int rc)
     op->result.calls = declare->cost.calls;
     op->result.elapsed_us = skep_env_now_us(op->op.core->node->env) - op->started_us;
     skep_declare_fini(declare);
-    api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
+    skep_api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
 }
 
 static int declare_start(skep_op *base, skep_node *node)
 {
     struct declare_op *op = SKEP_CONTAINER_OF(base, struct declare_op, op);
-    struct skep_dht_store_options store = {.deadline_us = api_deadline_us(node, op->options.timeout_us)};
+    struct skep_dht_store_options store = {.deadline_us = skep_api_deadline_us(node, op->options.timeout_us)};
     double expiration_unix_s = op->options.expiration_unix_s;
     char why[SKEP_UID_WHY_MAX] = "";
     int rc;
@@ -92,7 +92,7 @@ static int declare_start(skep_op *base, skep_node *node)
     rc = skep_declare_start(&op->declare, node->dht, op->uids, op->count, &op->peer, expiration_unix_s, &store, why, sizeof why);
     if (rc < 0) {
         op->running = false;
-        api_fail(rc, "%s", *why ? why : skep_strerror(rc));
+        skep_api_fail(rc, "%s", *why ? why : skep_strerror(rc));
     }
     return rc;
 }
@@ -116,15 +116,15 @@ static int declare_fill(struct declare_op *op, const skep_node *node, const skep
     if (user)
         memcpy(&op->options, user, SKEP_MIN(user->struct_size, sizeof op->options));
     if (!isfinite(op->options.ttl_s) || op->options.ttl_s < 0 || !isfinite(op->options.expiration_unix_s))
-        return api_fail(SKEP_EINVAL, "the time to live or the expiration is not a number of seconds above 0");
+        return skep_api_fail(SKEP_EINVAL, "the time to live or the expiration is not a number of seconds above 0");
     if (op->options.ttl_s == 0)
         op->options.ttl_s = ttl_default_s;
     left_s = op->options.expiration_unix_s != 0 ? op->options.expiration_unix_s - skep_dht_time() : op->options.ttl_s;
     if (left_s < 0)
-        return api_fail(SKEP_EINVAL, "the expiration passed %.3f seconds ago", -left_s);
+        return skep_api_fail(SKEP_EINVAL, "the expiration passed %.3f seconds ago", -left_s);
     if (left_s > node->ttl_max_s + 1)
-        return api_fail(SKEP_EINVAL, "experts would live %.0f seconds; at most %.0f", left_s, node->ttl_max_s);
-    if (op->options.peer && api_bad_peer(op->options.peer) < 0)
+        return skep_api_fail(SKEP_EINVAL, "experts would live %.0f seconds; at most %.0f", left_s, node->ttl_max_s);
+    if (op->options.peer && skep_api_bad_peer(op->options.peer) < 0)
         return SKEP_EPEERID;
     op->peer = op->options.peer ? api_peer_in(op->options.peer) : node->identity.id;
     return 0;
@@ -141,14 +141,14 @@ int skep_moe_declare(skep_op **out, skep_node *node, const char *const *uids, si
         *out = NULL;
     if (rc < 0)
         return rc;
-    if (!(op = api_op_new(node, &declare_class, cb, user_data, &own)))
+    if (!(op = skep_api_op_new(node, &declare_class, cb, user_data, &own)))
         return SKEP_ENOMEM;
     op->count = count;
     if ((rc = declare_fill(op, node, options)) < 0 || (rc = uids_in(&op->op.arena, uids, count, own, &op->uids)) < 0) {
-        api_op_drop(&op->op);
+        skep_api_op_drop(&op->op);
         return rc;
     }
-    return api_op_begin(out, node, &op->op);
+    return skep_api_op_begin(out, node, &op->op);
 }
 
 const skep_declared *skep_moe_declare_result(const skep_op *op)
@@ -179,13 +179,13 @@ static void on_located(struct skep_locate *locate, int rc)
         if (locate->experts[i].found)
             op->experts[i].peer = api_peer_out(&locate->experts[i].peer);
     skep_locate_fini(locate);
-    api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
+    skep_api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
 }
 
 static int locate_start(skep_op *base, skep_node *node)
 {
     struct locate_op *op = SKEP_CONTAINER_OF(base, struct locate_op, op);
-    struct skep_dht_get_options get = {.deadline_us = api_deadline_us(node, op->timeout_us)};
+    struct skep_dht_get_options get = {.deadline_us = skep_api_deadline_us(node, op->timeout_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc;
 
@@ -194,7 +194,7 @@ static int locate_start(skep_op *base, skep_node *node)
     rc = skep_locate_start(&op->locate, node->dht, op->uids, op->count, &get, why, sizeof why);
     if (rc < 0) {
         op->running = false;
-        api_fail(rc, "%s", *why ? why : skep_strerror(rc));
+        skep_api_fail(rc, "%s", *why ? why : skep_strerror(rc));
     }
     return rc;
 }
@@ -221,20 +221,20 @@ int skep_moe_get_experts(skep_op **out, skep_node *node, const char *const *uids
         *out = NULL;
     if (rc < 0)
         return rc;
-    if (!(op = api_op_new(node, &locate_class, cb, user_data, NULL)))
+    if (!(op = skep_api_op_new(node, &locate_class, cb, user_data, NULL)))
         return SKEP_ENOMEM;
     op->count = count;
     op->timeout_us = timeout_us;
     rc = uids_in(&op->op.arena, uids, count, true, &op->uids); /* the results name them */
-    if (rc == 0 && !(op->experts = api_arena_alloc(&op->op.arena, count, sizeof *op->experts)))
-        rc = api_fail(SKEP_ENOMEM, "out of memory");
+    if (rc == 0 && !(op->experts = skep_api_arena_alloc(&op->op.arena, count, sizeof *op->experts)))
+        rc = skep_api_fail(SKEP_ENOMEM, "out of memory");
     if (rc < 0) {
-        api_op_drop(&op->op);
+        skep_api_op_drop(&op->op);
         return rc;
     }
     for (size_t i = 0; i < count; i++)
         op->experts[i].uid = (const char *)op->uids[i].data;
-    return api_op_begin(out, node, &op->op);
+    return skep_api_op_begin(out, node, &op->op);
 }
 
 const skep_expert *skep_moe_get_experts_result(const skep_op *op, size_t *count)

@@ -86,7 +86,7 @@ static int options_in(skep_node_options *to, const skep_node_options *from)
     if (!from)
         return 0;
     if (from->struct_size < offsetof(skep_node_options, identity_path) + sizeof(void *) || from->struct_size > 1 << 16)
-        return api_fail(SKEP_EINVAL, "node options: struct_size %zu; was skep_node_options_init() called?", from->struct_size);
+        return skep_api_fail(SKEP_EINVAL, "node options: struct_size %zu; was skep_node_options_init() called?", from->struct_size);
     memcpy(to, from, SKEP_MIN(from->struct_size, sizeof *to));
     return 0;
 }
@@ -96,10 +96,10 @@ static int check_maddrs(const char *what, const char *const *maddrs, size_t coun
     struct skep_multiaddr addr;
 
     if (count > 0 && !maddrs)
-        return api_fail(SKEP_EINVAL, "node options: %zu %s, and no list of them", count, what);
+        return skep_api_fail(SKEP_EINVAL, "node options: %zu %s, and no list of them", count, what);
     for (size_t i = 0; i < count; i++)
         if (!maddrs[i] || skep_multiaddr_parse(&addr, maddrs[i]) < 0)
-            return api_fail(SKEP_EMULTIADDR, "%s: \"%s\" is not a multiaddr that skep can use", what, api_quote(maddrs[i]));
+            return skep_api_fail(SKEP_EMULTIADDR, "%s: \"%s\" is not a multiaddr that skep can use", what, skep_api_quote(maddrs[i]));
     return 0;
 }
 
@@ -111,11 +111,11 @@ static int check_numbers(const skep_node_options *options)
 
     for (size_t i = 0; i < SKEP_COUNT_OF(values); i++)
         if (values[i] == 0)
-            return api_fail(SKEP_EINVAL, "node options: %s is 0", names[i]);
+            return skep_api_fail(SKEP_EINVAL, "node options: %s is 0", names[i]);
     if (!(options->ttl_max_s > 0))
-        return api_fail(SKEP_EINVAL, "node options: ttl_max_s is not above 0");
+        return skep_api_fail(SKEP_EINVAL, "node options: ttl_max_s is not above 0");
     if (!(options->blacklist_backoff >= 1))
-        return api_fail(SKEP_EINVAL, "node options: blacklist_backoff is below 1");
+        return skep_api_fail(SKEP_EINVAL, "node options: blacklist_backoff is below 1");
     return 0;
 }
 
@@ -194,7 +194,7 @@ static int key_the_maps(struct skep_env *env)
         keyed = true;
     }
     pthread_mutex_unlock(&mutex);
-    return rc < 0 ? api_fail(rc, "no randomness from the system") : 0;
+    return rc < 0 ? skep_api_fail(rc, "no randomness from the system") : 0;
 }
 
 static int make_identity(skep_node *node, const skep_node_options *options)
@@ -203,7 +203,7 @@ static int make_identity(skep_node *node, const skep_node_options *options)
     int rc;
 
     if (options->identity_path) {
-        rc = api_identity_load(&node->identity, options->identity_path);
+        rc = skep_api_identity_load(&node->identity, options->identity_path);
     } else {
         rc = options->identity_seed ? 0 : node->env->entropy(node->env, seed, sizeof seed);
         if (options->identity_seed)
@@ -212,7 +212,7 @@ static int make_identity(skep_node *node, const skep_node_options *options)
             rc = skep_identity_from_seed(&node->identity, API_MEM, seed);
         skep_secret_wipe(seed, sizeof seed);
         if (rc < 0)
-            api_fail(rc, "cannot make a key: %s", skep_strerror(rc));
+            skep_api_fail(rc, "cannot make a key: %s", skep_strerror(rc));
     }
     node->has_identity = rc == 0;
     return rc;
@@ -226,12 +226,12 @@ static int listen_and_announce(skep_node *node, const skep_node_options *options
     for (size_t i = 0; i < options->listen_count && rc == 0; i++) {
         (void)skep_multiaddr_parse(&addr, options->listen[i]); /* checked before */
         if ((rc = skep_host_listen(node->host, &addr)) < 0)
-            api_fail(rc, "cannot listen on \"%s\": %s", api_quote(options->listen[i]), skep_strerror(rc));
+            skep_api_fail(rc, "cannot listen on \"%s\": %s", skep_api_quote(options->listen[i]), skep_strerror(rc));
     }
     for (size_t i = 0; i < options->announce_count && rc == 0; i++) {
         (void)skep_multiaddr_parse(&addr, options->announce[i]);
         if ((rc = skep_host_announce(node->host, &addr)) < 0)
-            api_fail(rc, "cannot announce \"%s\": %s", api_quote(options->announce[i]), skep_strerror(rc));
+            skep_api_fail(rc, "cannot announce \"%s\": %s", skep_api_quote(options->announce[i]), skep_strerror(rc));
     }
     return rc;
 }
@@ -242,10 +242,10 @@ static int copy_peers(skep_node *node, const skep_node_options *options)
         return 0;
     node->initial_peers = skep_mem_zalloc(API_MEM, options->initial_peer_count, sizeof *node->initial_peers);
     if (!node->initial_peers)
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     for (size_t i = 0; i < options->initial_peer_count; i++, node->initial_peer_count++)
         if (!(node->initial_peers[i] = skep_mem_strdup(API_MEM, options->initial_peers[i])))
-            return api_fail(SKEP_ENOMEM, "out of memory");
+            return skep_api_fail(SKEP_ENOMEM, "out of memory");
     return 0;
 }
 
@@ -262,13 +262,13 @@ static int make_layers(skep_node *node, const skep_node_options *options)
     int rc;
 
     if ((rc = skep_host_new(&node->host, node->env, skep_uv_loop_tcp(node->loop), &host)) < 0)
-        return api_fail(rc, "cannot make the host: %s", skep_strerror(rc));
+        return skep_api_fail(rc, "cannot make the host: %s", skep_strerror(rc));
     if ((rc = skep_rpc_host_new(&node->rpc, node->env, node->host)) < 0)
-        return api_fail(rc, "cannot make the call layer: %s", skep_strerror(rc));
+        return skep_api_fail(rc, "cannot make the call layer: %s", skep_strerror(rc));
     if (!options->no_dht) {
         dht_options_in(&dht, options);
         if ((rc = skep_dht_new(&node->dht, node->env, node->rpc, &dht)) < 0)
-            return api_fail(rc, "cannot make the DHT node: %s", skep_strerror(rc));
+            return skep_api_fail(rc, "cannot make the DHT node: %s", skep_strerror(rc));
     }
     return listen_and_announce(node, options);
 }
@@ -292,7 +292,7 @@ static void free_memory(skep_node *node)
     for (size_t i = 0; i < node->initial_peer_count; i++)
         skep_mem_free(API_MEM, node->initial_peers[i]);
     skep_mem_free(API_MEM, node->initial_peers);
-    api_core_unref(node->core);
+    skep_api_core_unref(node->core);
     skep_mem_free(API_MEM, node);
 }
 
@@ -301,7 +301,7 @@ static void *run_thread(void *arg)
     skep_node *node = arg;
 
     while (!atomic_load(&node->stop))
-        (void)api_turn(node, SKEP_NEVER_US);
+        (void)skep_api_turn(node, SKEP_NEVER_US);
     close_layers(node);
     return NULL;
 }
@@ -312,16 +312,16 @@ static int make_node(skep_node **out, const skep_node_options *options)
     int rc;
 
     if (!node)
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     init_lists(node);
     if ((rc = skep_uv_loop_new(&node->loop, API_MEM)) < 0) {
         skep_mem_free(API_MEM, node);
-        return api_fail(rc, "cannot make an event loop: %s", skep_strerror(rc));
+        return skep_api_fail(rc, "cannot make an event loop: %s", skep_strerror(rc));
     }
-    if (!(node->core = api_core_new(node->loop))) {
+    if (!(node->core = skep_api_core_new(node->loop))) {
         skep_uv_loop_free(node->loop);
         skep_mem_free(API_MEM, node);
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     }
     node->core->node = node;
     node->env = skep_uv_loop_env(node->loop);
@@ -340,7 +340,7 @@ int skep_node_new(skep_node **out, const skep_node_options *user_options)
     int rc;
 
     if (!out)
-        return api_fail(SKEP_EINVAL, "nowhere to put the node");
+        return skep_api_fail(SKEP_EINVAL, "nowhere to put the node");
     *out = NULL;
     if ((rc = options_in(&options, user_options)) < 0 || (rc = check_options(&options)) < 0)
         return rc;
@@ -352,7 +352,7 @@ int skep_node_new(skep_node **out, const skep_node_options *user_options)
         atomic_store(&node->core->owner, NULL); /* no longer ours, also before the thread has taken it */
         node->has_thread = pthread_create(&node->thread, NULL, run_thread, node) == 0;
         if (!node->has_thread)
-            rc = api_fail(SKEP_ESYSTEM, "cannot start a thread");
+            rc = skep_api_fail(SKEP_ESYSTEM, "cannot start a thread");
     }
     if (rc < 0) {
         close_layers(node);
@@ -368,26 +368,26 @@ int skep_node_new(skep_node **out, const skep_node_options *user_options)
 /* On the loop's thread, outside any turn. Callbacks run as their operations end; what they begin is refused. */
 static void close_layers(skep_node *node)
 {
-    api_own_loop(node->core);
+    skep_api_own_loop(node->core);
     node->running = true;
-    api_run_jobs(node); /* what was asked before the close still starts, so that it ends in the usual way */
+    skep_api_run_jobs(node); /* what was asked before the close still starts, so that it ends in the usual way */
     node->closing = true;
-    api_run_jobs(node);
+    skep_api_run_jobs(node);
     if (node->host) {
-        api_ops_close(node);
-        api_handlers_close(node);
-        api_streams_close(node);
-        api_requests_close(node);
-        api_searchers_close(node);
-        api_waiting_close(node);
+        skep_api_ops_close(node);
+        skep_api_handlers_close(node);
+        skep_api_streams_close(node);
+        skep_api_requests_close(node);
+        skep_api_searchers_close(node);
+        skep_api_waiting_close(node);
     }
     if (node->dht)
         skep_dht_free(node->dht);
-    api_validators_close(node);
+    skep_api_validators_close(node);
     skep_rpc_host_free(node->rpc);
     if (node->host)
         skep_host_free(node->host);
-    api_ops_close(node);
+    skep_api_ops_close(node);
     if (node->has_identity)
         skep_identity_fini(&node->identity);
     stop_logging(node);
@@ -412,10 +412,10 @@ int skep_node_free(skep_node *node)
 
     if (!node)
         return 0;
-    if (api_on_loop(node->core) && (node->running || node->has_thread))
-        return api_fail(SKEP_EDEADLOCK, "a node cannot be closed from its own callbacks");
+    if (skep_api_on_loop(node->core) && (node->running || node->has_thread))
+        return skep_api_fail(SKEP_EDEADLOCK, "a node cannot be closed from its own callbacks");
     if (node->has_thread) {
-        (void)api_post(node->core, &stop);
+        (void)skep_api_post(node->core, &stop);
         pthread_join(node->thread, NULL);
     } else {
         close_layers(node);
@@ -452,16 +452,16 @@ int skep_node_post(skep_node *node, void (*fn)(void *user_data), void *user_data
     int rc;
 
     if (!post)
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     *post = (struct post){.job.run = on_post, .fn = fn, .user_data = user_data};
-    if ((rc = api_post(node->core, &post->job)) < 0) {
+    if ((rc = skep_api_post(node->core, &post->job)) < 0) {
         skep_mem_free(API_MEM, post);
-        api_fail(rc, "the node is closed");
+        skep_api_fail(rc, "the node is closed");
     }
     return rc;
 }
 
-uint64_t api_deadline_us(const skep_node *node, uint64_t timeout_us)
+uint64_t skep_api_deadline_us(const skep_node *node, uint64_t timeout_us)
 {
     uint64_t now_us = skep_env_now_us(node->env);
 
@@ -527,8 +527,8 @@ int skep_node_counters_get(skep_node *node, skep_node_counters *out)
     int rc;
 
     if (size < sizeof size || size > 1 << 16)
-        return api_fail(SKEP_EINVAL, "counters: struct_size %zu", size);
-    if ((rc = api_call(node->core, read_counters, &all)) < 0)
+        return skep_api_fail(SKEP_EINVAL, "counters: struct_size %zu", size);
+    if ((rc = skep_api_call(node->core, read_counters, &all)) < 0)
         return rc;
     memset(out, 0, size);
     memcpy(out, &all, SKEP_MIN(size, sizeof all));
@@ -564,20 +564,20 @@ int skep_identity_is_taken(const char *path, const char *const *initial_peers, s
     int rc;
 
     if (!path || !taken || count == 0)
-        return api_fail(SKEP_EINVAL, "no path, no initial peers, or nowhere to put the answer");
+        return skep_api_fail(SKEP_EINVAL, "no path, no initial peers, or nowhere to put the answer");
     *taken = false;
     skep_node_options_init(&options);
     options.caller_driven = options.no_dht = options.client_mode = true;
-    if ((rc = check_maddrs("initial peers", initial_peers, count)) < 0 || (rc = api_identity_load(&identity, path)) < 0)
+    if ((rc = check_maddrs("initial peers", initial_peers, count)) < 0 || (rc = skep_api_identity_load(&identity, path)) < 0)
         return rc;
     if ((rc = skep_node_new(&node, &options)) < 0)
         goto out;
-    rc = api_taken_start(&asking, node, &identity.id, initial_peers, count, timeout_us, on_answer, &question);
+    rc = skep_api_taken_start(&asking, node, &identity.id, initial_peers, count, timeout_us, on_answer, &question);
     while (rc == 0 && !question.done)
-        rc = api_turn(node, SKEP_NEVER_US);
+        rc = skep_api_turn(node, SKEP_NEVER_US);
     if (rc == 0)
-        rc = question.rc < 0 ? api_fail(question.rc, "%s", question.text) : 0;
-    api_taken_free(asking);
+        rc = question.rc < 0 ? skep_api_fail(question.rc, "%s", question.text) : 0;
+    skep_api_taken_free(asking);
     skep_node_free(node);
     *taken = rc == 0 && question.taken;
 out:

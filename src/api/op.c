@@ -16,7 +16,7 @@ struct api_chunk {
     _Alignas(max_align_t) uint8_t bytes[];
 };
 
-void *api_arena_alloc(struct api_arena *arena, size_t count, size_t size)
+void *skep_api_arena_alloc(struct api_arena *arena, size_t count, size_t size)
 {
     struct api_chunk *chunk = arena->chunks;
     size_t align = _Alignof(max_align_t), need;
@@ -38,21 +38,21 @@ void *api_arena_alloc(struct api_arena *arena, size_t count, size_t size)
     return memset(got, 0, need);
 }
 
-void *api_arena_copy(struct api_arena *arena, const void *data, size_t len)
+void *skep_api_arena_copy(struct api_arena *arena, const void *data, size_t len)
 {
-    uint8_t *to = len < SIZE_MAX ? api_arena_alloc(arena, len + 1, 1) : NULL;
+    uint8_t *to = len < SIZE_MAX ? skep_api_arena_alloc(arena, len + 1, 1) : NULL;
 
     if (to)
         skep_bytes_copy(to, skep_bytes_of(data, len));
     return to;
 }
 
-char *api_arena_str(struct api_arena *arena, skep_bytes text)
+char *skep_api_arena_str(struct api_arena *arena, skep_bytes text)
 {
-    return api_arena_copy(arena, text.data, text.len);
+    return skep_api_arena_copy(arena, text.data, text.len);
 }
 
-void api_arena_fini(struct api_arena *arena)
+void skep_api_arena_fini(struct api_arena *arena)
 {
     while (arena->chunks) {
         struct api_chunk *chunk = arena->chunks;
@@ -67,16 +67,16 @@ void api_arena_fini(struct api_arena *arena)
 static void on_start(struct api_job *job, skep_node *node);
 static void on_cancel(struct api_job *job, skep_node *node);
 
-void *api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *cb, void *user_data, bool *own)
+void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *cb, void *user_data, bool *own)
 {
     skep_op *op = skep_mem_zalloc(API_MEM, 1, class->size);
 
     if (!op) {
-        api_fail(SKEP_ENOMEM, "out of memory");
+        skep_api_fail(SKEP_ENOMEM, "out of memory");
         return NULL;
     }
     op->class = class;
-    op->core = api_core_ref(node->core);
+    op->core = skep_api_core_ref(node->core);
     op->cb = cb;
     op->user_data = user_data;
     atomic_init(&op->state, 1);
@@ -86,21 +86,21 @@ void *api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *
     op->cancel_job.run = on_cancel;
     skep_list_init(&op->entry);
     if (own)
-        *own = !api_on_loop(node->core);
+        *own = !skep_api_on_loop(node->core);
     return op;
 }
 
-void api_op_drop(skep_op *op)
+void skep_api_op_drop(skep_op *op)
 {
-    api_arena_fini(&op->arena);
-    api_core_unref(op->core);
+    skep_api_arena_fini(&op->arena);
+    skep_api_core_unref(op->core);
     skep_mem_free(API_MEM, op);
 }
 
 static void op_unref(skep_op *op)
 {
     if (atomic_fetch_sub_explicit(&op->refs, 1, memory_order_acq_rel) == 1)
-        api_op_drop(op);
+        skep_api_op_drop(op);
 }
 
 void skep_op_free(skep_op *op)
@@ -138,28 +138,28 @@ static void on_start(struct api_job *job, skep_node *node)
     int rc = node && !node->closing ? start(op, node) : SKEP_ECANCELED;
 
     if (rc < 0)
-        api_op_end(op, rc, rc == SKEP_ECANCELED ? NULL : skep_last_error_text());
+        skep_api_op_end(op, rc, rc == SKEP_ECANCELED ? NULL : skep_last_error_text());
 }
 
-int api_op_begin(skep_op **out, skep_node *node, skep_op *op)
+int skep_api_op_begin(skep_op **out, skep_node *node, skep_op *op)
 {
     int rc;
 
     if (out)
         *out = NULL;
-    if (!api_on_loop(node->core)) {
-        if ((rc = api_post(node->core, &op->start_job)) < 0) {
-            api_op_drop(op);
-            return api_fail(rc, "the node is closed");
+    if (!skep_api_on_loop(node->core)) {
+        if ((rc = skep_api_post(node->core, &op->start_job)) < 0) {
+            skep_api_op_drop(op);
+            return skep_api_fail(rc, "the node is closed");
         }
     } else {
         if (node->closing) {
-            api_op_drop(op);
-            return api_fail(SKEP_ECLOSED, "the node is closed");
+            skep_api_op_drop(op);
+            return skep_api_fail(SKEP_ECLOSED, "the node is closed");
         }
         if ((rc = start(op, node)) < 0) {
             unlist(op, node);
-            api_op_drop(op);
+            skep_api_op_drop(op);
             return rc;
         }
     }
@@ -174,13 +174,13 @@ int api_op_begin(skep_op **out, skep_node *node, skep_op *op)
 
 static void finish(skep_op *op)
 {
-    api_op_publish(op);
+    skep_api_op_publish(op);
     if (op->cb)
         op->cb(op, op->user_data);
     op_unref(op);
 }
 
-void api_op_end(skep_op *op, int rc, const char *text)
+void skep_api_op_end(skep_op *op, int rc, const char *text)
 {
     skep_node *node = op->core->node;
 
@@ -188,7 +188,7 @@ void api_op_end(skep_op *op, int rc, const char *text)
     op->ended = true;
     op->rc = rc;
     if (text && *text)
-        op->text = api_arena_str(&op->arena, skep_bytes_str(text));
+        op->text = skep_api_arena_str(&op->arena, skep_bytes_str(text));
     if (op->started)
         unlist(op, node);
     if (op->cb && op->in_call)
@@ -197,7 +197,7 @@ void api_op_end(skep_op *op, int rc, const char *text)
         finish(op);
 }
 
-void api_run_deferred(skep_node *node)
+void skep_api_run_deferred(skep_node *node)
 {
     struct skep_list todo;
 
@@ -225,19 +225,19 @@ static void cancel(skep_op *op, skep_node *node)
     op->in_call = true;
     op->class->cancel(op, node);
     if (!op->ended)
-        api_op_end(op, SKEP_ECANCELED, NULL);
+        skep_api_op_end(op, SKEP_ECANCELED, NULL);
     op->in_call = false;
     op_unref(op);
 }
 
-void api_ops_close(skep_node *node)
+void skep_api_ops_close(skep_node *node)
 {
     while (!skep_list_empty(&node->ops)) {
         cancel(SKEP_LIST_ITEM(node->ops.next, skep_op, entry), node);
-        api_run_deferred(node);
+        skep_api_run_deferred(node);
     }
     while (!skep_list_empty(&node->deferred))
-        api_run_deferred(node);
+        skep_api_run_deferred(node);
 }
 
 static void on_cancel(struct api_job *job, skep_node *node)
@@ -255,7 +255,7 @@ void skep_op_cancel(skep_op *op)
 
     if (atomic_load(&op->state) != 1)
         return;
-    if (api_on_loop(core)) {
+    if (skep_api_on_loop(core)) {
         if (core->node && op->started) {
             cancel(op, core->node);
             return;
@@ -265,7 +265,7 @@ void skep_op_cancel(skep_op *op)
     if (atomic_flag_test_and_set(&op->cancel_posted))
         return;
     atomic_fetch_add_explicit(&op->refs, 1, memory_order_relaxed);
-    if (api_post(core, &op->cancel_job) < 0)
+    if (skep_api_post(core, &op->cancel_job) < 0)
         op_unref(op); /* the node is closing, which ends it as well */
 }
 

@@ -36,19 +36,19 @@ static char *maddr_text(struct api_arena *arena, const struct skep_multiaddr *ad
 {
     char text[SKEP_MULTIADDR_TEXT_MAX];
 
-    return api_arena_str(arena, skep_bytes_str(skep_multiaddr_text(text, addr)));
+    return skep_api_arena_str(arena, skep_bytes_str(skep_multiaddr_text(text, addr)));
 }
 
 static int describe_lists(struct peer_op *op, const struct skep_peer_info *info)
 {
     struct api_arena *arena = &op->op.arena;
-    const char **protocols = api_arena_alloc(arena, info->protocol_count + 1, sizeof *protocols);
-    const char **listen = api_arena_alloc(arena, info->listen_addr_count + 1, sizeof *listen);
+    const char **protocols = skep_api_arena_alloc(arena, info->protocol_count + 1, sizeof *protocols);
+    const char **listen = skep_api_arena_alloc(arena, info->listen_addr_count + 1, sizeof *listen);
 
     if (!protocols || !listen)
         return SKEP_ENOMEM;
     for (size_t i = 0; i < info->protocol_count; i++)
-        if (!(protocols[i] = api_arena_str(arena, skep_bytes_str(info->protocols[i]))))
+        if (!(protocols[i] = skep_api_arena_str(arena, skep_bytes_str(info->protocols[i]))))
             return SKEP_ENOMEM;
     for (size_t i = 0; i < info->listen_addr_count; i++)
         if (!(listen[i] = maddr_text(arena, &info->listen_addrs[i])))
@@ -77,8 +77,8 @@ static int describe(struct peer_op *op, skep_node *node)
     to->peer = api_peer_out(&op->peer);
     to->inbound = info.inbound;
     to->rtt_us = info.rtt_us;
-    to->agent = api_arena_str(arena, info.agent);
-    to->protocol_version = api_arena_str(arena, info.protocol_version);
+    to->agent = skep_api_arena_str(arena, info.agent);
+    to->protocol_version = skep_api_arena_str(arena, info.protocol_version);
     to->observed = has_address(&info.observed) ? maddr_text(arena, &info.observed) : "";
     to->remote = has_address(&info.remote) ? maddr_text(arena, &info.remote) : "";
     if (!to->agent || !to->protocol_version || !to->observed || !to->remote)
@@ -115,14 +115,14 @@ static void step(struct peer_op *op, skep_node *node, enum peer_verb verb)
         rc = skep_host_identify(node->host, &op->request, &op->peer, left_us);
     op->running = rc == 0;
     if (rc < 0)
-        api_op_end(&op->op, rc, skep_strerror(rc));
+        skep_api_op_end(&op->op, rc, skep_strerror(rc));
 }
 
 static void then_describe(struct peer_op *op, skep_node *node)
 {
     int rc = describe(op, node);
 
-    api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
+    skep_api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
 }
 
 static void then_identify(struct peer_op *op, skep_node *node)
@@ -151,7 +151,7 @@ static void on_request_done(struct skep_host_request *request, int rc)
     if (rc == 0 && op->verb == VERB_CONNECT)
         op->answered = api_peer_out(&request->peer);
     op->rtt_us = rc == 0 ? request->rtt_us : 0;
-    api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
+    skep_api_op_end(&op->op, rc, rc < 0 ? skep_strerror(rc) : NULL);
 }
 
 static int peer_start(skep_op *base, skep_node *node)
@@ -160,7 +160,7 @@ static int peer_start(skep_op *base, skep_node *node)
 
     op->end_us = skep_env_now_us(node->env) + op->timeout_us;
     if (op->has_peer && skep_peer_id_equal(&op->peer, &node->identity.id))
-        return api_fail(SKEP_ESELF, "that is this node itself");
+        return skep_api_fail(SKEP_ESELF, "that is this node itself");
     if (op->verb == VERB_IDENTIFY)
         op->then = then_describe;
     else if (op->verb == VERB_FIND)
@@ -190,7 +190,7 @@ static int peer_begin(skep_op **out, skep_node *node, enum peer_verb verb, const
 {
     struct peer_op *op;
 
-    if (!(op = api_op_new(node, &peer_classes[verb], cb, user_data, NULL)))
+    if (!(op = skep_api_op_new(node, &peer_classes[verb], cb, user_data, NULL)))
         return SKEP_ENOMEM;
     op->verb = verb;
     op->timeout_us = timeout_us;
@@ -203,13 +203,13 @@ static int peer_begin(skep_op **out, skep_node *node, enum peer_verb verb, const
         op->peer = api_peer_in(peer);
         op->has_peer = true;
     }
-    return api_op_begin(out, node, &op->op);
+    return skep_api_op_begin(out, node, &op->op);
 }
 
 static int to_peer(skep_op **out, skep_node *node, enum peer_verb verb, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb,
                    void *user_data)
 {
-    int rc = api_bad_peer(peer);
+    int rc = skep_api_bad_peer(peer);
 
     if (out)
         *out = NULL;
@@ -219,7 +219,7 @@ static int to_peer(skep_op **out, skep_node *node, enum peer_verb verb, const sk
 static int parse_maddr(struct skep_multiaddr *addr, const char *maddr)
 {
     if (!maddr || skep_multiaddr_parse(addr, maddr) < 0)
-        return api_fail(SKEP_EMULTIADDR, "\"%s\" is not a multiaddr that skep can use", api_quote(maddr));
+        return skep_api_fail(SKEP_EMULTIADDR, "\"%s\" is not a multiaddr that skep can use", skep_api_quote(maddr));
     return 0;
 }
 
@@ -286,12 +286,12 @@ static int disconnect(skep_node *node, void *arg)
 int skep_p2p_disconnect(skep_node *node, const skep_peer *peer)
 {
     struct skep_peer_id id;
-    int rc = api_bad_peer(peer);
+    int rc = skep_api_bad_peer(peer);
 
     if (rc < 0)
         return rc;
     id = api_peer_in(peer);
-    return api_call(node->core, disconnect, &id);
+    return skep_api_call(node->core, disconnect, &id);
 }
 
 static int add_address(skep_node *node, void *arg)
@@ -307,17 +307,17 @@ int skep_p2p_add_address(skep_node *node, const skep_peer *peer, const char *mad
     struct peer_and_addr both;
     int rc;
 
-    if ((rc = api_bad_peer(peer)) < 0 || (rc = parse_maddr(&both.addr, maddr)) < 0)
+    if ((rc = skep_api_bad_peer(peer)) < 0 || (rc = parse_maddr(&both.addr, maddr)) < 0)
         return rc;
     both.peer = api_peer_in(peer);
-    return api_call(node->core, add_address, &both);
+    return skep_api_call(node->core, add_address, &both);
 }
 
 static int announce(skep_node *node, void *arg)
 {
     int rc = skep_host_announce(node->host, arg);
 
-    return rc < 0 ? api_fail(rc, "cannot announce the address: %s", skep_strerror(rc)) : 0;
+    return rc < 0 ? skep_api_fail(rc, "cannot announce the address: %s", skep_strerror(rc)) : 0;
 }
 
 int skep_p2p_announce(skep_node *node, const char *maddr)
@@ -325,7 +325,7 @@ int skep_p2p_announce(skep_node *node, const char *maddr)
     struct skep_multiaddr addr;
     int rc = parse_maddr(&addr, maddr);
 
-    return rc < 0 ? rc : api_call(node->core, announce, &addr);
+    return rc < 0 ? rc : skep_api_call(node->core, announce, &addr);
 }
 
 struct peer_list {
@@ -345,7 +345,7 @@ static int list_peers(skep_node *node, void *arg)
 ptrdiff_t skep_p2p_peers(skep_node *node, skep_peer *peers, size_t cap)
 {
     struct peer_list list = {.peers = peers, .cap = peers ? cap : 0};
-    int rc = api_call(node->core, list_peers, &list);
+    int rc = skep_api_call(node->core, list_peers, &list);
 
     return rc < 0 ? rc : (ptrdiff_t)list.count;
 }
@@ -361,7 +361,7 @@ static int list_addresses(skep_node *node, void *arg)
 
     list->count = skep_host_addresses(node->host, NULL, 0);
     if (!(list->addrs = skep_mem_zalloc(API_MEM, list->count + 1, sizeof *list->addrs)))
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     skep_host_addresses(node->host, list->addrs, list->count);
     return 0;
 }
@@ -373,7 +373,7 @@ char **skep_p2p_addresses(skep_node *node, size_t *count)
 
     if (count)
         *count = 0;
-    if (api_call(node->core, list_addresses, &list) < 0)
+    if (skep_api_call(node->core, list_addresses, &list) < 0)
         return NULL;
     texts = skep_mem_zalloc(API_MEM, 1, (list.count + 1) * sizeof *texts + list.count * SKEP_MULTIADDR_TEXT_MAX);
     if (texts) {
@@ -423,7 +423,7 @@ static void on_peer(void *user, const struct skep_peer_id *peer, bool connected)
     /* From the start each time: a callback may end or begin others. */
     while (connected && (op = satisfied(node, skep_host_peers(node->host, NULL, 0)))) {
         wait_stop(op, node);
-        api_op_end(&op->op, 0, NULL);
+        skep_api_op_end(&op->op, 0, NULL);
     }
 }
 
@@ -435,7 +435,7 @@ static void on_wait_timeout(struct skep_timer *timer)
 
     snprintf(text, sizeof text, "connected to %zu of %zu peers", skep_host_peers(node->host, NULL, 0), op->count);
     wait_stop(op, node);
-    api_op_end(&op->op, SKEP_ETIMEDOUT, text);
+    skep_api_op_end(&op->op, SKEP_ETIMEDOUT, text);
 }
 
 static int wait_start(skep_op *base, skep_node *node)
@@ -445,15 +445,15 @@ static int wait_start(skep_op *base, skep_node *node)
 
     skep_list_init(&op->waiting);
     if (skep_host_peers(node->host, NULL, 0) >= op->count) {
-        api_op_end(base, 0, NULL);
+        skep_api_op_end(base, 0, NULL);
         return 0;
     }
     if (!node->observing && (rc = skep_host_observe(node->host, on_peer, node)) < 0)
-        return api_fail(rc, "cannot watch the connections: %s", skep_strerror(rc));
+        return skep_api_fail(rc, "cannot watch the connections: %s", skep_strerror(rc));
     node->observing = true;
     op->timer.fire = on_wait_timeout;
     if (op->timeout_us != SKEP_FOREVER && (rc = skep_env_after(node->env, &op->timer, op->timeout_us)) < 0)
-        return api_fail(rc, "out of memory");
+        return skep_api_fail(rc, "out of memory");
     skep_list_push_back(&node->waiting, &op->waiting);
     return 0;
 }
@@ -471,14 +471,14 @@ int skep_p2p_wait_for_peers(skep_op **out, skep_node *node, size_t count, uint64
 
     if (out)
         *out = NULL;
-    if (!(op = api_op_new(node, &wait_class, cb, user_data, NULL)))
+    if (!(op = skep_api_op_new(node, &wait_class, cb, user_data, NULL)))
         return SKEP_ENOMEM;
     op->count = count;
     op->timeout_us = timeout_us;
-    return api_op_begin(out, node, &op->op);
+    return skep_api_op_begin(out, node, &op->op);
 }
 
-void api_waiting_close(skep_node *node)
+void skep_api_waiting_close(skep_node *node)
 {
     if (node->observing)
         skep_host_unobserve(node->host, on_peer, node);

@@ -107,16 +107,16 @@ int skep_pack_view(const skep_pack *pack, skep_view *out)
 {
     *out = (skep_view){NULL, 0};
     if (pack->buf.rc < 0)
-        return api_fail(pack->buf.rc, "out of memory");
+        return skep_api_fail(pack->buf.rc, "out of memory");
     if (pack->bad || !skep_msgpack_valid(skep_buf_view(&pack->buf)))
-        return api_fail(SKEP_EVALUE, "the %zu packed bytes are not exactly one value", pack->buf.len);
+        return skep_api_fail(SKEP_EVALUE, "the %zu packed bytes are not exactly one value", pack->buf.len);
     *out = api_view(skep_buf_view(&pack->buf));
     return 0;
 }
 
 /* For validators: what was put there, value or not. */
-skep_bytes api_pack_bytes(const skep_pack *pack);
-skep_bytes api_pack_bytes(const skep_pack *pack)
+skep_bytes skep_api_pack_bytes(const skep_pack *pack);
+skep_bytes skep_api_pack_bytes(const skep_pack *pack)
 {
     return skep_buf_view(&pack->buf);
 }
@@ -135,7 +135,7 @@ int skep_unpack(skep_view *in, skep_token *out)
 
     memset(out, 0, sizeof *out);
     if (rc < 0)
-        return api_fail(SKEP_EVALUE, "malformed msgpack");
+        return skep_api_fail(SKEP_EVALUE, "malformed msgpack");
     *in = api_view(bytes);
     if (rc == 0)
         return 0;

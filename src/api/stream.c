@@ -53,7 +53,7 @@ static void unref(struct api_stream *s)
 {
     if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) > 1)
         return;
-    api_core_unref(s->core);
+    skep_api_core_unref(s->core);
     skep_mem_free(API_MEM, s);
 }
 
@@ -96,7 +96,7 @@ static void closed_here(struct api_stream *s, int rc)
     s->call = NULL;
     s->close_rc = rc;
     s->close_job.run = on_close_job;
-    if (api_post(s->core, &s->close_job) < 0)
+    if (skep_api_post(s->core, &s->close_job) < 0)
         tell_closed(s, rc, "");
 }
 
@@ -114,7 +114,7 @@ static void stop(struct api_stream *s, bool orderly)
         closed_here(s, orderly && s->is_raw ? 0 : SKEP_ECANCELED);
 }
 
-void api_streams_close(skep_node *node)
+void skep_api_streams_close(skep_node *node)
 {
     while (!skep_list_empty(&node->streams)) {
         struct api_stream *s = SKEP_LIST_ITEM(node->streams.next, struct api_stream, entry);
@@ -134,7 +134,7 @@ static void *stream_new(skep_node *node, bool is_raw, const struct skep_peer_id 
 
     if (!s)
         return NULL;
-    s->core = api_core_ref(node->core);
+    s->core = skep_api_core_ref(node->core);
     s->is_raw = is_raw;
     s->peer = api_peer_out(peer);
     s->user_data = user_data;
@@ -349,13 +349,13 @@ static int post_verb(struct api_stream *s, enum verb verb, skep_bytes bytes, siz
     int rc;
 
     if (!job)
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     *job = (struct stream_job){.job.run = on_stream_job, .s = s, .verb = verb, .n = n, .len = bytes.len};
     skep_bytes_copy(job->bytes, bytes);
     atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
     if (verb == VERB_SEND)
         atomic_fetch_add_explicit(&s->posted, bytes.len, memory_order_relaxed);
-    if ((rc = api_post(s->core, &job->job)) < 0) {
+    if ((rc = skep_api_post(s->core, &job->job)) < 0) {
         skep_mem_free(API_MEM, job);
         unref(s);
     }
@@ -366,7 +366,7 @@ static int perform(struct api_stream *s, enum verb verb, skep_bytes bytes, size_
 {
     if (atomic_load(&s->closed))
         return SKEP_ECLOSED;
-    if (api_on_loop(s->core))
+    if (skep_api_on_loop(s->core))
         return s->core->node ? apply(s, s->core->node, verb, bytes, n) : SKEP_ECLOSED;
     return post_verb(s, verb, bytes, n);
 }
@@ -380,13 +380,13 @@ static int open_stream(struct api_stream *s, skep_node *node, const char *name)
     int rc;
 
     s->used = true;
-    if (!api_on_loop(node->core))
+    if (!skep_api_on_loop(node->core))
         rc = post_verb(s, VERB_OPEN, skep_bytes_of(name, strlen(name) + 1), 0);
     else
         rc = node->closing ? SKEP_ECLOSED : open_inner(s, node, name);
     if (rc < 0) {
         drop(s);
-        api_fail(rc, "cannot open a stream for %s: %s", api_quote(name), skep_strerror(rc));
+        skep_api_fail(rc, "cannot open a stream for %s: %s", skep_api_quote(name), skep_strerror(rc));
     }
     return rc;
 }
@@ -396,10 +396,10 @@ static int check_open(void *out, const skep_peer *peer, const char *name, const 
     int rc;
 
     if (!out || !events)
-        return api_fail(SKEP_EINVAL, "nowhere to put the stream, or no events for it");
-    if ((rc = api_bad_peer(peer)) < 0)
+        return skep_api_fail(SKEP_EINVAL, "nowhere to put the stream, or no events for it");
+    if ((rc = skep_api_bad_peer(peer)) < 0)
         return rc;
-    return api_check_method(name);
+    return skep_api_check_method(name);
 }
 
 int skep_p2p_open(skep_raw_stream **out, skep_node *node, const skep_peer *peer, const char *protocol,
@@ -414,7 +414,7 @@ int skep_p2p_open(skep_raw_stream **out, skep_node *node, const skep_peer *peer,
     *out = NULL;
     id = api_peer_in(peer);
     if (!(s = stream_new(node, true, &id, user_data)))
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     s->events = *events;
     if ((rc = open_stream(&s->base, node, protocol)) == 0)
         *out = s;
@@ -433,7 +433,7 @@ int skep_p2p_call_stream(skep_call_stream **out, skep_node *node, const skep_pee
     *out = NULL;
     id = api_peer_in(peer);
     if (!(s = stream_new(node, false, &id, user_data)))
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     s->events = *events;
     if ((rc = open_stream(&s->base, node, method)) == 0)
         *out = s;
@@ -499,14 +499,14 @@ int skep_p2p_serve_protocol(skep_node *node, const char *protocol, skep_raw_stre
 {
     const struct api_handler like = {.kind = API_RAW, .fn.raw = handler, .user_data = user_data, .name = protocol};
 
-    return api_handler_add(node, &like, serve_raw);
+    return skep_api_handler_add(node, &like, serve_raw);
 }
 
 int skep_p2p_serve_stream(skep_node *node, const char *method, skep_call_stream_handler *handler, void *user_data)
 {
     const struct api_handler like = {.kind = API_STREAM, .fn.stream = handler, .user_data = user_data, .name = method};
 
-    return api_handler_add(node, &like, serve_call_stream);
+    return skep_api_handler_add(node, &like, serve_call_stream);
 }
 
 /* ---- the calls on a stream ---- */
@@ -545,7 +545,7 @@ static int look(skep_node *node, void *arg)
 /* Another thread waits for the loop's answer: a figure from before would never fall for somebody who waits for it to. */
 static size_t backlog(struct api_stream *s)
 {
-    if (atomic_load(&s->closed) || api_call(s->core, look, s) < 0)
+    if (atomic_load(&s->closed) || skep_api_call(s->core, look, s) < 0)
         return 0;
     return atomic_load_explicit(&s->waiting, memory_order_relaxed) + atomic_load_explicit(&s->posted, memory_order_relaxed);
 }
@@ -593,7 +593,7 @@ const skep_peer *skep_call_stream_peer(const skep_call_stream *stream)
 int skep_call_stream_send(skep_call_stream *stream, skep_view message)
 {
     if (message.len > SKEP_STREAM_MESSAGE_MAX)
-        return api_fail(SKEP_ESIZE, "a message of %zu bytes; at most %d", message.len, SKEP_STREAM_MESSAGE_MAX);
+        return skep_api_fail(SKEP_ESIZE, "a message of %zu bytes; at most %d", message.len, SKEP_STREAM_MESSAGE_MAX);
     return perform(&stream->base, VERB_SEND, api_bytes(message), 0);
 }
 

@@ -105,7 +105,7 @@ static void note(struct api_taken *taken, const char *maddr, int rc)
 {
     char line[1024];
 
-    snprintf(line, sizeof line, "%s%s: %s", taken->text.len > 0 ? "; " : "", api_quote(maddr), skep_strerror(rc));
+    snprintf(line, sizeof line, "%s%s: %s", taken->text.len > 0 ? "; " : "", skep_api_quote(maddr), skep_strerror(rc));
     skep_buf_put_str(&taken->text, line);
 }
 
@@ -174,7 +174,7 @@ static void on_time(struct skep_timer *timer)
         finish(taken, SKEP_EBOOTSTRAP, false);
 }
 
-void api_taken_free(struct api_taken *taken)
+void skep_api_taken_free(struct api_taken *taken)
 {
     if (!taken)
         return;
@@ -206,7 +206,7 @@ static int second_host(struct api_taken *taken)
     return rc;
 }
 
-int api_taken_start(struct api_taken **out, skep_node *node, const struct skep_peer_id *id, const char *const *maddrs, size_t count,
+int skep_api_taken_start(struct api_taken **out, skep_node *node, const struct skep_peer_id *id, const char *const *maddrs, size_t count,
                     uint64_t timeout_us, api_taken_done *done, void *user)
 {
     struct api_taken *taken = skep_mem_zalloc(API_MEM, 1, sizeof *taken + count * sizeof taken->dials[0]);
@@ -246,6 +246,6 @@ int api_taken_start(struct api_taken **out, skep_node *node, const struct skep_p
     *out = taken;
     return 0;
 fail:
-    api_taken_free(taken);
+    skep_api_taken_free(taken);
     return rc;
 }

@@ -7,11 +7,13 @@
 
 enum { ERROR_TEXT_LEN = 1024, QUOTES = 4, QUOTE_LEN = 512 };
 
+const struct skep_mem *skep_api_mem = &skep_mem_std;
+
 static _Thread_local char last_error[ERROR_TEXT_LEN];
 static _Thread_local char quotes[QUOTES][QUOTE_LEN];
 static _Thread_local unsigned next_quote;
 
-int api_fail(int rc, const char *format, ...)
+int skep_api_fail(int rc, const char *format, ...)
 {
     va_list args;
 
@@ -21,7 +23,7 @@ int api_fail(int rc, const char *format, ...)
     return rc;
 }
 
-const char *api_quote(const char *text)
+const char *skep_api_quote(const char *text)
 {
     return skep_text_escape(quotes[next_quote++ % QUOTES], QUOTE_LEN, skep_bytes_str(text ? text : "(null)"));
 }
@@ -53,7 +55,7 @@ int skep_peer_from_text(skep_peer *out, const char *text)
 
     memset(out, 0, sizeof *out);
     if (rc < 0)
-        return api_fail(rc, "\"%s\" is not a peer id", api_quote(text));
+        return skep_api_fail(rc, "\"%s\" is not a peer id", skep_api_quote(text));
     *out = api_peer_out(&id);
     return 0;
 }
@@ -70,11 +72,11 @@ bool skep_peer_equal(const skep_peer *a, const skep_peer *b)
     return a->len == b->len && memcmp(a->bytes, b->bytes, SKEP_MIN(a->len, sizeof a->bytes)) == 0;
 }
 
-int api_bad_peer(const skep_peer *peer)
+int skep_api_bad_peer(const skep_peer *peer)
 {
     struct skep_peer_id id;
 
     if (!peer || peer->len > sizeof peer->bytes || skep_peer_id_from_bytes(&id, skep_bytes_of(peer->bytes, peer->len)) < 0)
-        return api_fail(SKEP_EPEERID, "the peer is not a peer id");
+        return skep_api_fail(SKEP_EPEERID, "the peer is not a peer id");
     return 0;
 }

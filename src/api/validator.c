@@ -5,7 +5,7 @@
 #include "crypto/sign.h"
 #include "dht/rsa_validator.h"
 
-skep_bytes api_pack_bytes(const skep_pack *pack);
+skep_bytes skep_api_pack_bytes(const skep_pack *pack);
 
 enum { RSA_BITS = 2048 };
 
@@ -52,7 +52,7 @@ static int change(struct api_validator *validator, const struct skep_dht_signabl
     if (!pack)
         return SKEP_ENOMEM;
     if ((rc = fn(validator->user.user_data, &record, pack)) == 0) {
-        skep_buf_put_bytes(out, api_pack_bytes(pack));
+        skep_buf_put_bytes(out, skep_api_pack_bytes(pack));
         rc = out->rc < 0 ? out->rc : 1;
     }
     skep_pack_free(pack);
@@ -97,12 +97,12 @@ static int add(skep_node *node, void *arg)
 
 static int hand_over(skep_node *node, struct api_validator *validator)
 {
-    int rc = api_call(node->core, add, validator);
+    int rc = skep_api_call(node->core, add, validator);
 
     if (rc == 0)
         return 0;
     validator_free(validator);
-    return api_fail(rc, "cannot add the validator: %s", skep_strerror(rc));
+    return skep_api_fail(rc, "cannot add the validator: %s", skep_strerror(rc));
 }
 
 int skep_dht_add_validator(skep_node *node, const skep_record_validator *user)
@@ -110,11 +110,11 @@ int skep_dht_add_validator(skep_node *node, const skep_record_validator *user)
     struct api_validator *validator;
 
     if (!node->dht)
-        return api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
+        return skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
     if (!user || !user->validate)
-        return api_fail(SKEP_EINVAL, "the validator has no validate function");
+        return skep_api_fail(SKEP_EINVAL, "the validator has no validate function");
     if (!(validator = skep_mem_zalloc(API_MEM, 1, sizeof *validator)))
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     validator->user = *user;
     validator->class = (struct skep_validator_class){.name = "program",
                                                      .priority = user->priority,
@@ -141,12 +141,12 @@ int skep_dht_add_rsa_validator(skep_node *node, skep_view pem, char **owner)
     if (owner)
         *owner = NULL;
     if (!node->dht)
-        return api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
+        return skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
     if (!(validator = skep_mem_zalloc(API_MEM, 1, sizeof *validator)))
-        return api_fail(SKEP_ENOMEM, "out of memory");
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
     if ((rc = make_key(validator, pem)) < 0 || (rc = skep_rsa_validator_init(&validator->rsa, API_MEM, validator->key)) < 0) {
         validator_free(validator);
-        return api_fail(rc, "not a usable RSA key in PEM: %s", skep_strerror(rc));
+        return skep_api_fail(rc, "not a usable RSA key in PEM: %s", skep_strerror(rc));
     }
     validator->is_rsa = true;
     mark = skep_rsa_validator_owner_mark(&validator->rsa);
@@ -159,12 +159,12 @@ int skep_dht_add_rsa_validator(skep_node *node, skep_view pem, char **owner)
             skep_free(*owner);
         if (owner)
             *owner = NULL;
-        return rc < 0 ? rc : api_fail(SKEP_ENOMEM, "out of memory");
+        return rc < 0 ? rc : skep_api_fail(SKEP_ENOMEM, "out of memory");
     }
     return 0;
 }
 
-void api_validators_close(skep_node *node)
+void skep_api_validators_close(skep_node *node)
 {
     while (!skep_list_empty(&node->validators)) {
         struct api_validator *validator = SKEP_LIST_ITEM(node->validators.next, struct api_validator, entry);

@@ -275,6 +275,22 @@ static void a_driven_node_runs_inside_its_callers_wait(void **state)
     skep_node_free(far);
 }
 
+static void a_driven_node_returns_from_an_operation_that_a_timer_ends(void **state)
+{
+    skep_node *node = driven_node();
+    skep_op *op;
+
+    (void)state;
+    assert_int_equal(skep_dht_join(&op, node, NULL, NULL), 0); /* the first of its swarm: nothing will ever come over a socket */
+    assert_int_equal(skep_node_run_until(node, op), 0);
+    skep_op_free(op);
+    assert_int_equal(skep_p2p_wait_for_peers(&op, node, 1, 1000, NULL, NULL), 0);
+    usleep(2000);
+    assert_int_equal(skep_node_run_until(node, op), SKEP_ETIMEDOUT);
+    skep_op_free(op);
+    skep_node_free(node);
+}
+
 static void running_the_wrong_loop_is_an_error(void **state)
 {
     skep_node *threaded = node_on_thread(NULL), *driven = driven_node();
@@ -435,6 +451,7 @@ int main(void)
         cmocka_unit_test(an_identity_that_another_peer_uses_is_said_so),
         cmocka_unit_test(a_join_that_finds_nobody_names_each_initial_peer),
         cmocka_unit_test(a_driven_node_runs_inside_its_callers_wait),
+        cmocka_unit_test(a_driven_node_returns_from_an_operation_that_a_timer_ends),
         cmocka_unit_test(running_the_wrong_loop_is_an_error),
         cmocka_unit_test(blocking_calls_from_a_callback_return_edeadlock),
         cmocka_unit_test(a_post_runs_once_also_when_the_node_closes),
