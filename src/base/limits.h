@@ -69,6 +69,7 @@ enum {
     SKEP_STREAM_UNCONSUMED_MAX = 256 << 10, /* delivered but not used up; above it a stream gives no window back */
     SKEP_STREAMS_PER_PEER_MAX = 256,  /* inbound streaming calls in progress from one peer; the rest are reset */
     SKEP_RPC_IDLE_PEERS = 256,        /* peers without a call whose bookkeeping is kept */
+    SKEP_REQUEST_BYTES_MAX = 512 << 20, /* of inbound requests held; above half of it a peer's share is at most a quarter */
     SKEP_REQUEST_TIMEOUT_US = 30000000, /* an inbound request that makes no progress for so long is dropped */
 
     /* DHT */

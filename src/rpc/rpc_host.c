@@ -50,6 +50,18 @@ void skep_rpc_peer_put(struct rpc_host *rpc, struct rpc_peer *peer)
         drop_peer(rpc, SKEP_LIST_ITEM(rpc->idle_peers.next, struct rpc_peer, idle));
 }
 
+bool skep_rpc_count_held(struct rpc_host *rpc, struct rpc_peer *peer, size_t *counted, size_t now)
+{
+    bool grew = now > *counted;
+
+    peer->held += now - *counted;
+    rpc->held += now - *counted;
+    *counted = now;
+    if (!grew || rpc->held <= SKEP_REQUEST_BYTES_MAX / 2)
+        return true;
+    return rpc->held <= SKEP_REQUEST_BYTES_MAX && peer->held <= SKEP_REQUEST_BYTES_MAX / 4;
+}
+
 /* ---- methods ---- */
 
 struct rpc_method *skep_rpc_method_find(struct rpc_host *rpc, const char *name)

@@ -17,6 +17,7 @@ struct rpc_peer {
     UT_hash_handle hh;
     struct skep_peer_id id; /* the key, whole */
     size_t in_flight, queued_count, handling, streams;
+    size_t held; /* bytes of its requests and messages that we hold */
     struct skep_list calls;  /* struct call.entry, in flight */
     struct skep_list queued; /* struct call.entry */
     size_t refs;             /* of calls, requests and streams */
@@ -52,6 +53,7 @@ struct rpc_host {
     struct skep_list failed;         /* struct call.entry: to be told on the next turn */
     struct skep_timer failed_timer, receiving_timer;
     size_t free_call_count, free_inbound_count;
+    size_t held; /* of all peers */
     uint64_t call_id_base, call_id_next;
     bool closing;
     struct skep_rpc_host_stats stats;
@@ -68,6 +70,8 @@ enum { RPC_BUFFER_KEPT = 64 << 10, RPC_FREE_KEPT = 512, RPC_SMALL_BODY = 1400 };
 /* rpc_host.c */
 struct rpc_peer *skep_rpc_peer_get(struct rpc_host *rpc, const struct skep_peer_id *id); /* with a reference; NULL: no memory */
 void skep_rpc_peer_put(struct rpc_host *rpc, struct rpc_peer *peer);
+/* A buffer of `peer` that held *counted bytes holds `now`. @return false: more than may be (SKEP_REQUEST_BYTES_MAX). */
+bool skep_rpc_count_held(struct rpc_host *rpc, struct rpc_peer *peer, size_t *counted, size_t now);
 struct rpc_method *skep_rpc_method_get(struct rpc_host *rpc, const char *name); /* NULL: no memory */
 struct rpc_method *skep_rpc_method_find(struct rpc_host *rpc, const char *name);
 /* Write head and body, in one piece where they are small. */

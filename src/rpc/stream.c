@@ -21,6 +21,7 @@ struct skep_rpc_stream {
     void *user;
     struct skep_rpc_frame_reader reader;
     size_t unconsumed; /* bytes of messages delivered and not yet used up */
+    size_t counted;    /* of reader.held */
     size_t withheld;   /* bytes of the stream's window not yet given back */
     bool is_caller, ended_in, ended_out;
     bool busy, gone; /* inside on_data; to be freed when that returns */
@@ -37,6 +38,7 @@ static void stream_free(struct skep_rpc_stream *s)
     skep_list_remove(&s->in_method);
     if (!s->is_caller)
         s->peer->streams--;
+    (void)skep_rpc_count_held(rpc, s->peer, &s->counted, 0);
     skep_rpc_peer_put(rpc, s->peer);
     skep_buf_fini(&s->reader.held);
     skep_mem_free(rpc->base.env->mem, s);
@@ -134,6 +136,10 @@ static void on_data(struct skep_stream *stream, void *user, skep_bytes data)
         }
         s->rpc->stats.malformed += rc != SKEP_ENOMEM;
         fail_quietly(s, rc);
+    }
+    if (!s->gone && !s->is_caller && !skep_rpc_count_held(s->rpc, s->peer, &s->counted, s->reader.held.len)) {
+        s->rpc->stats.refused++;
+        fail_quietly(s, SKEP_EPEER_LIMIT);
     }
     s->busy = false;
     if (s->gone)

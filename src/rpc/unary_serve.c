@@ -17,6 +17,7 @@ struct inbound {
     struct rpc_peer *peer;
     struct skep_stream *stream; /* NULL: gone */
     struct skep_envelope_reader reader; /* holds the request while RUNNING */
+    size_t counted;             /* of reader.held */
     uint64_t moved_us;          /* RECEIVING: when something last arrived */
     uint8_t call_id[SKEP_CALL_ID_LEN];
     enum { RECEIVING, RUNNING, ABANDONED } state;
@@ -63,6 +64,7 @@ static void inbound_put(struct inbound *inbound)
     if (inbound->state != RECEIVING)
         rpc->stats.handling--;
     inbound->peer->handling--;
+    (void)skep_rpc_count_held(rpc, inbound->peer, &inbound->counted, 0);
     skep_rpc_peer_put(rpc, inbound->peer);
     inbound->stream = NULL;
     inbound->request = (struct skep_rpc_request){0};
@@ -148,6 +150,15 @@ static bool is_for(const struct rpc_method *method, skep_bytes name)
     return skep_bytes_equal(name, skep_bytes_of(method->name, method->name_len));
 }
 
+static bool may_hold(struct inbound *inbound)
+{
+    if (skep_rpc_count_held(inbound->rpc, inbound->peer, &inbound->counted, inbound->reader.held.len))
+        return true;
+    inbound->rpc->stats.refused++;
+    drop(inbound);
+    return false;
+}
+
 static void on_request(struct inbound *inbound, skep_bytes message, bool more_behind)
 {
     struct rpc_host *rpc = inbound->rpc;
@@ -163,6 +174,8 @@ static void on_request(struct inbound *inbound, skep_bytes message, bool more_be
         }
         message = skep_buf_view(held);
     }
+    if (!may_hold(inbound))
+        return;
     if (more_behind || skep_envelope_parse(message, &envelope) < 0 || envelope.kind != SKEP_ENVELOPE_CALL ||
         !is_for(inbound->method, envelope.method)) {
         rpc->stats.malformed++;
@@ -196,7 +209,7 @@ static void on_data(struct skep_stream *stream, void *user, skep_bytes data)
     } else if (rc < 0) {
         inbound->rpc->stats.malformed += rc != SKEP_ENOMEM;
         drop(inbound);
-    } else {
+    } else if (may_hold(inbound)) {
         inbound->moved_us = skep_env_now_us(inbound->rpc->base.env);
         skep_list_remove(&inbound->entry);
         skep_list_push_back(&inbound->rpc->receiving, &inbound->entry);

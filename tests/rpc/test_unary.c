@@ -393,6 +393,46 @@ static void requests_beyond_the_bound_of_one_peer_are_reset(void **state)
     teardown(&pair);
 }
 
+static void on_raw_data(struct skep_stream *stream, void *user, skep_bytes data)
+{
+    (void)user;
+    skep_stream_consume(stream, data.len);
+}
+
+static void on_raw_close(struct skep_stream *stream, void *user, int rc)
+{
+    (void)stream;
+    *(int *)user = rc;
+}
+
+static void the_bytes_of_requests_held_for_one_peer_are_bounded(void **state)
+{
+    enum { ENOUGH = SKEP_REQUEST_BYTES_MAX / 2 / SKEP_UNARY_MESSAGE_MAX };
+    static const struct skep_stream_events raw_events = {.on_data = on_raw_data, .on_close = on_raw_close};
+    static uint8_t part[SKEP_UNARY_MESSAGE_MAX] = {0x80, 0x80, 0x80, 0x02}; /* a prefix of 4 MiB, and less than that */
+    struct skep_stream *streams[ENOUGH + 2];
+    int closed[ENOUGH + 2] = {0};
+    struct held held = {0};
+    struct pair pair;
+
+    (void)state;
+    setup(&pair);
+    assert_int_equal(skep_rpc_serve(pair.b, "C.hold", hold, &held), 0);
+    for (size_t i = 0; i < SKEP_COUNT_OF(streams); i++) {
+        /* After those that fill it to the last byte one more, and then, with room again, another. */
+        if (i == ENOUGH + 1) {
+            skep_stream_reset(streams[0]);
+            fake_net_run(&pair.net, SECOND / 10);
+        }
+        streams[i] = fake_stream_open(pair.host_a, pair.host_b, "C.hold", &raw_events, &closed[i]);
+        skep_stream_write(streams[i], skep_bytes_of(part, sizeof part));
+        fake_net_run(&pair.net, SECOND / 10);
+        assert_int_equal(closed[i], i == ENOUGH ? SKEP_EPEER_RESET : 0);
+    }
+    assert_int_equal(stats_of(pair.b).refused, 1);
+    teardown(&pair);
+}
+
 static void sizes_are_refused_before_anything_is_sent(void **state)
 {
     struct pair pair;
@@ -721,6 +761,7 @@ int main(void)
         cmocka_unit_test(calls_wait_when_the_host_takes_no_more_streams),
         cmocka_unit_test(a_queued_call_can_time_out),
         cmocka_unit_test(requests_beyond_the_bound_of_one_peer_are_reset),
+        cmocka_unit_test(the_bytes_of_requests_held_for_one_peer_are_bounded),
         cmocka_unit_test(sizes_are_refused_before_anything_is_sent),
         cmocka_unit_test(an_answer_may_have_4_mib_and_a_larger_one_becomes_an_error),
         cmocka_unit_test(handlers_come_and_go_while_running),
