@@ -40,6 +40,8 @@ static void send_waiting(struct skep_dht *dht)
         if (rc < 0) {
             request->running = false;
             request->done(request, rc, (skep_bytes){0});
+        } else if (request->sent) {
+            request->sent(request);
         }
     }
 }

@@ -209,6 +209,29 @@ static void add_hood_node(struct skep_hood *hood, const struct skep_dht_id *id, 
     node->is_self = is_self;
 }
 
+static void add_late_node(struct skep_hood *hood, const struct skep_dht_lookup_node *node)
+{
+    add_hood_node(hood, &node->id, &node->peer, false);
+    hood->nodes[hood->node_count - 1].late = hood->nodes[hood->node_count - 1].failed = true;
+    hood->late_count++;
+}
+
+/* Would one of those that have not answered be a replica of this key? Then a lookup of its own waits for it. */
+static bool late_is_near(const struct skep_hood *hood, const struct skep_dht_id *key)
+{
+    for (uint32_t late = 0; hood->late_count > 0 && late < hood->node_count; late++) {
+        size_t nearer = 0;
+
+        if (!hood->nodes[late].late)
+            continue;
+        for (uint32_t i = 0; i < hood->node_count; i++)
+            nearer += !hood->nodes[i].late && skep_dht_id_nearer(key, &hood->nodes[i].id, &hood->nodes[late].id) < 0;
+        if (nearer < hood->store->dht->options.num_replicas)
+            return true;
+    }
+    return false;
+}
+
 static struct skep_hood *new_hood(struct skep_store *store, size_t nodes, uint32_t rounds)
 {
     struct skep_hood *hood = skep_mem_zalloc(store->dht->mem, 1, sizeof *hood + (nodes + 1) * sizeof hood->nodes[0]);
@@ -223,13 +246,13 @@ static struct skep_hood *new_hood(struct skep_store *store, size_t nodes, uint32
     return hood;
 }
 
-/* Keys [from, to) that have no hood yet get this one, and their records go out. */
-static void settle_keys(struct skep_store *store, struct skep_hood *hood, uint32_t from, uint32_t to)
+/* Keys [from, to) that have no hood yet get this one, and their records go out: keys[at], whose lookup it comes from, and those it will do for. */
+static void settle_keys(struct skep_store *store, struct skep_hood *hood, uint32_t from, uint32_t to, uint32_t at)
 {
     for (uint32_t i = from; i < to; i++) {
         struct skep_store_key *key = &store->keys[i];
 
-        if (key->hood || key->done)
+        if (key->hood || key->done || (i != at && late_is_near(hood, &key->id)))
             continue;
         key->hood = hood;
         if (skep_store_dispatch(store, key) && !skep_store_finish_key(store, key))
@@ -253,7 +276,7 @@ static bool settle_from_table(struct skep_store *store)
         return false;
     for (size_t i = 0; i < count; i++)
         add_hood_node(hood, &dht->nearest[i]->id, &dht->nearest[i]->peer, false);
-    settle_keys(store, hood, 0, store->key_count);
+    settle_keys(store, hood, 0, store->key_count, 0);
     return true;
 }
 
@@ -285,9 +308,14 @@ static struct skep_hood *hood_of_lookup(struct skep_store *store, const struct s
     for (size_t i = 0; i < key->count; i++)
         want_late &= key->beam[i].state != SKEP_DHT_CAND_ANSWERED;
     /* Those that have not answered so far would only hold the store up, unless there is nobody else. */
-    for (size_t i = 0; i < key->count && hood->node_count < 64; i++)
+    for (size_t i = 0; i < key->count && hood->node_count < SKEP_STORE_HOOD_MAX; i++) {
+        const struct skep_dht_lookup_node *node = &l->nodes[key->beam[i].node];
+
         if (key->beam[i].state == SKEP_DHT_CAND_ANSWERED || (want_late && key->beam[i].state == SKEP_DHT_CAND_LATE))
-            add_hood_node(hood, &l->nodes[key->beam[i].node].id, &l->nodes[key->beam[i].node].peer, false);
+            add_hood_node(hood, &node->id, &node->peer, false);
+        else if (key->beam[i].state == SKEP_DHT_CAND_LATE)
+            add_late_node(hood, node);
+    }
     return hood;
 }
 
@@ -311,7 +339,7 @@ static void on_near_known(struct skep_dht_lookup *l, struct skep_dht_lookup_key 
         subtree(store, at, depth, &from, &to);
     store->last_depth = SKEP_MAX(depth, 1) - 1;
     if (hood)
-        settle_keys(store, hood, from, to);
+        settle_keys(store, hood, from, to, at);
     else
         skep_store_finish_key(store, &store->keys[at]); /* without memory: stored nowhere */
     if (!store->dead)

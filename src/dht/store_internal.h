@@ -32,6 +32,7 @@ struct skep_hood_node {
     struct skep_dht_id id;
     struct skep_peer_id peer;
     bool is_self, failed;
+    bool late; /* has not answered so far: gets nothing, but is there */
     uint32_t *keys; /* [key_count] to be stored here, in order */
     uint32_t key_count, key_cap;
     /* Sent and not yet answered, from … to: position in `keys`, record of that key. */
@@ -43,7 +44,7 @@ struct skep_hood {
     struct skep_store *store;
     struct skep_list entry;
     uint32_t rounds;
-    uint32_t node_count;
+    uint32_t node_count, late_count;
     struct skep_hood_node nodes[];
 };
 
@@ -72,7 +73,10 @@ struct skep_store {
     struct skep_dht_store_item *items; /* scratch for one request */
 };
 
-enum { SKEP_STORE_ITEMS_MAX = 8192 }; /* records in one rpc_store */
+enum {
+    SKEP_STORE_ITEMS_MAX = 8192, /* records in one rpc_store */
+    SKEP_STORE_HOOD_MAX = 64,    /* nodes of a neighbourhood: the bits of `tried` */
+};
 
 /** Choose nodes for a key that has a hood; its records go out with skep_store_flush(). @return is the key done, for want of nodes or of need? */
 bool skep_store_dispatch(struct skep_store *store, struct skep_store_key *key);

@@ -325,6 +325,16 @@ static void encode_find(struct skep_dht_lookup *l, const struct find *f, struct 
     skep_dht_find_request_encode(out, l->dht->told_id, ids, 0); /* the sender */
 }
 
+/* The clock of a request runs from when it left, not from when it got in line: else a full line would make itself longer. */
+static void on_sent(struct skep_dht_request *request)
+{
+    struct find *f = SKEP_CONTAINER_OF(request, struct find, request);
+    struct skep_dht *dht = f->lookup->dht;
+
+    /* Without memory for the timer it is just never late. */
+    (void)skep_env_after(dht->env, &f->late_timer, late_after_us(dht, &request->peer, f->count));
+}
+
 static int send_find(struct skep_dht_lookup *l, struct find *f)
 {
     struct skep_dht *dht = l->dht;
@@ -338,13 +348,14 @@ static int send_find(struct skep_dht_lookup *l, struct find *f)
         skep_rpc_hint(dht->rpc, &node->peer, &l->nodes[node->via].peer);
     node->asked = true;
     f->request.done = on_found;
+    f->request.sent = on_sent;
     f->late_timer.fire = on_late;
     rc = skep_dht_request_start(dht, &f->request, &node->peer, SKEP_DHT_RPC_FIND, skep_buf_view(&dht->message));
     if (rc < 0)
         return rc;
     l->cost.calls++;
-    /* Without memory for the timer it is just never late. */
-    (void)skep_env_after(dht->env, &f->late_timer, late_after_us(dht, &node->peer, f->count));
+    if (!skep_dht_request_waits(&f->request))
+        on_sent(&f->request);
     return 0;
 }
 

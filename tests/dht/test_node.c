@@ -4,6 +4,8 @@
 
 #include "sim/swarm.h"
 
+#include "dht/node_internal.h"
+
 static struct swarm swarm;
 
 static void begin(uint64_t seed, size_t nodes)
@@ -522,6 +524,49 @@ static void a_deadline_ends_a_store_in_time(void **state)
     end();
 }
 
+/* Of the `count` nodes nearest to a key, how many hold it? */
+static size_t near_holders(const struct skep_dht_id *key, size_t count)
+{
+    size_t holders = 0;
+
+    for (uint32_t i = 0; i < swarm.count; i++) {
+        size_t nearer = 0;
+
+        for (uint32_t j = 0; j < swarm.count; j++)
+            nearer += !swarm.dht[j]->options.client_mode && skep_dht_id_nearer(key, &swarm.dht[j]->node_id, &swarm.dht[i]->node_id) < 0;
+        holders += !swarm.dht[i]->options.client_mode && nearer < count && skep_dht_storage_get(&swarm.dht[i]->storage, key, swarm_now(&swarm));
+    }
+    return holders;
+}
+
+static void what_a_search_learns_does_not_hide_slow_nodes_from_other_keys(void **state)
+{
+    static const struct skep_sim_faults far = {.rtt_us_min = 100000, .rtt_us_max = 100000, .handshake_rounds = 8};
+    enum { KEYS = 200 };
+    static struct skep_dht_record records[KEYS];
+    struct skep_dht_options options;
+    uint32_t client, via = 0;
+    char key[32];
+
+    (void)state;
+    swarm_init(&swarm, &skep_mem_std, 26, &far);
+    swarm_grow(&swarm, 8, NULL);
+    skep_dht_options_default(&options);
+    options.client_mode = true;
+    client = add_joined(&options);
+    for (int i = 0; i < 8; i++) /* the client has never spoken to these: a first contact takes longer than its patience */
+        assert_int_equal(swarm_join(&swarm, swarm_add(&swarm, NULL), &via, 1, NULL), 0);
+    skep_sim_clock_run_for(&swarm.clock, 20 * SKEP_SIM_SECOND);
+    for (size_t i = 0; i < KEYS; i++) {
+        snprintf(key, sizeof key, "k%zu", i);
+        records[i] = swarm_record(key, "value", swarm_now(&swarm) + 60);
+    }
+    assert_int_equal(swarm_store_many(&swarm, client, records, KEYS, NULL, NULL, NULL, NULL), 0);
+    for (size_t i = 0; i < KEYS; i++)
+        assert_true(near_holders(&records[i].key, 5) >= 3);
+    end();
+}
+
 static void a_peer_that_failed_is_left_alone_twice_as_long_each_time(void **state)
 {
     struct skep_dht_options options;
@@ -644,6 +689,36 @@ static void a_place_in_line_that_a_cancel_frees_is_taken(void **state)
     skep_sim_clock_run_for(&swarm.clock, 10000); /* long before its request counts as late */
     assert_int_equal(first.dones, 0);
     assert_int_equal(second.dones, 1);
+    end();
+}
+
+static void those_in_line_do_not_count_as_late(void **state)
+{
+    struct skep_dht_get_options any = {0};
+    struct skep_dht_options options;
+    struct told told[64];
+    uint32_t client;
+    char text[32];
+
+    (void)state;
+    begin(27, 9);
+    skep_dht_options_default(&options);
+    options.client_mode = true;
+    options.parallel_rpc = 1;
+    client = add_joined(&options);
+    skep_sim_clock_run_for(&swarm.clock, SKEP_SIM_SECOND);
+    for (size_t i = 0; i < SKEP_COUNT_OF(told); i++) {
+        struct skep_dht_id key;
+
+        snprintf(text, sizeof text, "nothing %zu", i);
+        key = swarm_key(text);
+        told[i] = (struct told)TOLD;
+        assert_int_equal(skep_dht_get_start(swarm.dht[client], &told[i].get, &key, 1, &any), 0);
+    }
+    skep_sim_clock_run_for(&swarm.clock, 10 * SKEP_SIM_SECOND);
+    for (size_t i = 0; i < SKEP_COUNT_OF(told); i++)
+        assert_int_equal(told[i].dones, 1);
+    assert_int_equal(swarm_stats(&swarm, client).late, 0);
     end();
 }
 
@@ -798,11 +873,13 @@ int main(void)
         cmocka_unit_test(not_found_is_not_an_answer_when_the_holders_are_silent),
         cmocka_unit_test(a_deadline_ends_a_get_in_time_and_late_answers_warm_the_cache),
         cmocka_unit_test(a_deadline_ends_a_store_in_time),
+        cmocka_unit_test(what_a_search_learns_does_not_hide_slow_nodes_from_other_keys),
         cmocka_unit_test(a_peer_that_failed_is_left_alone_twice_as_long_each_time),
         cmocka_unit_test(gets_of_one_key_share_one_search),
         cmocka_unit_test(a_get_for_something_later_does_not_settle_for_another_search),
         cmocka_unit_test(no_more_than_parallel_rpc_requests_are_in_flight),
         cmocka_unit_test(a_place_in_line_that_a_cancel_frees_is_taken),
+        cmocka_unit_test(those_in_line_do_not_count_as_late),
         cmocka_unit_test(operations_can_be_cancelled_at_any_moment),
         cmocka_unit_test(a_node_can_be_freed_at_any_moment),
         cmocka_unit_test(a_get_may_be_cancelled_from_a_callback_even_its_own),
