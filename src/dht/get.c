@@ -132,6 +132,22 @@ static bool deliver(struct get *g, size_t index, const struct skep_dht_value *va
     return false;
 }
 
+/* A search may outlast what it found. */
+static void drop_expired(struct skep_dht_value **value, double now)
+{
+    struct skep_dht_entry gone;
+
+    if (!*value)
+        return;
+    if ((*value)->expiration_unix_s < now) {
+        skep_dht_value_unref(*value);
+        *value = NULL;
+    } else if (skep_dht_value_earliest(*value) < now && skep_dht_value_unique(value, true) == 0) {
+        while (skep_dht_value_expire(*value, now, &gone))
+            ;
+    }
+}
+
 static void on_deadline(struct skep_timer *timer)
 {
     struct get *g = SKEP_CONTAINER_OF(timer, struct get, deadline);
@@ -143,6 +159,7 @@ static void on_deadline(struct skep_timer *timer)
 
         if (!w->key)
             continue;
+        drop_expired(&w->key->best, skep_env_unix_s(g->dht->env));
         if (w->key->best)
             value = skep_dht_stripped(g->dht, &w->key->id, w->key->best);
         leave(g, w, false); /* answers under way still warm the cache */
@@ -268,6 +285,7 @@ static void on_key(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
     struct skep_dht_value *value = NULL;
 
     forget_pending(dht, key);
+    drop_expired(&key->best, skep_env_unix_s(dht->env));
     cache_result(l, key);
     if (key->best) {
         value = skep_dht_stripped(dht, &key->id, key->best);

@@ -334,6 +334,38 @@ static void values_expire(void **state)
     end();
 }
 
+static void what_expires_while_others_are_waited_for_is_not_found(void **state)
+{
+    struct skep_dht_get_options latest = {.sufficient_expiration_unix_s = INFINITY};
+    struct skep_dht_record records[3];
+    struct swarm_found found;
+    uint32_t client;
+
+    (void)state;
+    begin(28, 2);
+    client = add_client();
+    records[0] = swarm_record("plain", "value", swarm_now(&swarm) + 1);
+    records[1] = records[2] = swarm_record("dictionary", "value", swarm_now(&swarm) + 1);
+    records[1].subkey = skep_bytes_str("\x01");
+    records[2].subkey = skep_bytes_str("\x02");
+    records[2].expiration_unix_s += 60;
+    assert_int_equal(swarm_store_many(&swarm, 0, records, 3, NULL, NULL, NULL, NULL), 0);
+    skep_sim_net_set_state(swarm.net, 1, SKEP_SIM_SILENT);
+    assert_false(swarm_get(&swarm, client, "plain", &latest).found);
+    end();
+
+    begin(28, 2);
+    client = add_client();
+    records[1].expiration_unix_s = swarm_now(&swarm) + 1;
+    records[2].expiration_unix_s = swarm_now(&swarm) + 60;
+    assert_int_equal(swarm_store_many(&swarm, 0, records + 1, 2, NULL, NULL, NULL, NULL), 0);
+    skep_sim_net_set_state(swarm.net, 1, SKEP_SIM_SILENT);
+    found = swarm_get(&swarm, client, "dictionary", &latest);
+    assert_true(found.found);
+    assert_int_equal(found.entries, 1);
+    end();
+}
+
 /* ---- at home ---- */
 
 struct told {
@@ -865,6 +897,7 @@ int main(void)
         cmocka_unit_test(an_older_value_is_refused_and_a_newer_one_replaces),
         cmocka_unit_test(the_latest_value_is_found_among_all_holders),
         cmocka_unit_test(values_expire),
+        cmocka_unit_test(what_expires_while_others_are_waited_for_is_not_found),
         cmocka_unit_test(what_is_at_home_is_told_before_the_start_returns),
         cmocka_unit_test(a_get_of_no_keys_is_done_at_once),
         cmocka_unit_test(peek_tells_another_version_after_each_change),
