@@ -75,12 +75,41 @@ static bool nearer(const struct skep_dht_lookup *l, const struct skep_dht_lookup
     return skep_dht_id_nearer(&key->id, id, &l->nodes[than->node].id) < 0;
 }
 
+static struct skep_dht_candidate *find_peer(const struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, const struct skep_peer_id *peer)
+{
+    for (size_t i = 0; i < key->count; i++)
+        if (skep_peer_id_equal(&l->nodes[key->beam[i].node].peer, peer))
+            return &key->beam[i];
+    return NULL;
+}
+
+static void take_out(struct skep_dht_lookup_key *key, struct skep_dht_candidate *candidate)
+{
+    key->count--;
+    memmove(candidate, candidate + 1, (key->count - (size_t)(candidate - key->beam)) * sizeof *candidate);
+}
+
+/* A peer is one node, so that nobody fills a neighbourhood with names of his own. Of two names the nearer one is asked, and what the peer then says
+ * it is decides: who lies about others keeps nobody out. @return may the new one come in? */
+static bool settle_names(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint64_t head, const struct skep_dht_id *id,
+                         const struct skep_peer_id *peer)
+{
+    struct skep_dht_candidate *other = find_peer(l, key, peer);
+
+    if (!other)
+        return true;
+    if (other->state != SKEP_DHT_CAND_NEW || !nearer(l, key, head, id, other))
+        return false;
+    take_out(key, other);
+    return true;
+}
+
 bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, const struct skep_dht_id *id,
                    const struct skep_peer_id *peer, uint32_t via)
 {
     uint64_t head = head_of(&key->id, id);
     uint32_t node;
-    size_t at = key->count;
+    size_t at;
 
     /* Who is in the beam is usually named again: found here without hashing. */
     for (size_t i = 0; i < key->count; i++)
@@ -91,8 +120,9 @@ bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, c
         return false;
     }
     node = pool_node(l, id, peer, via);
-    if (node == SKEP_DHT_NO_NODE || l->nodes[node].failed)
+    if (node == SKEP_DHT_NO_NODE || l->nodes[node].failed || !settle_names(l, key, head, id, &l->nodes[node].peer))
         return false;
+    at = key->count;
     if (key->count == l->beam_cap) {
         /* The farthest falls off, unless its answer is still to come. */
         if (key->beam[key->count - 1].state == SKEP_DHT_CAND_ASKED || key->beam[key->count - 1].state == SKEP_DHT_CAND_LATE)
@@ -174,6 +204,5 @@ void skep_beam_remove(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key
 
     if (at < l->dht->options.num_replicas)
         key->failed_near++;
-    key->count--;
-    memmove(candidate, candidate + 1, (key->count - at) * sizeof *candidate);
+    take_out(key, candidate);
 }

@@ -524,21 +524,20 @@ static void take_answer(struct skep_dht_lookup *l, const struct find *f, struct 
     }
 }
 
-/* The peer is there but is not the node it was said to be: that one is forgotten, and the real one may be near as well. */
+/* The peer is there but is not the node it was said to be: that one is forgotten, and the real one may be near as well. Who tells no id is no node:
+ * else one peer under twenty made-up ids would be all of a key's neighbourhood. */
 static void correct_node(struct skep_dht_lookup *l, const struct find *f, const struct skep_dht_id *real)
 {
     struct skep_peer_id peer = l->nodes[f->node].peer;
 
     l->nodes[f->node].failed = true;
-    if (skep_dht_id_equal(real, &l->dht->node_id))
-        return;
     for (uint32_t i = 0; i < f->count; i++) {
         struct skep_dht_lookup_key *key = &l->keys[f->keys[i]];
         struct skep_dht_candidate *candidate = skep_beam_find(key, f->node);
 
         if (candidate && !key->finished)
             skep_beam_remove(l, key, candidate);
-        if (!key->finished)
+        if (!key->finished && real && !skep_dht_id_equal(real, &l->dht->node_id))
             skep_beam_add(l, key, real, &peer, SKEP_DHT_NO_NODE);
         skep_lookup_make_ready(l, key);
     }
@@ -568,8 +567,8 @@ static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply)
         if (response.sender.has_id)
             skep_dht_met(dht, &response.sender.id, &request->peer);
         take_answer(l, f, &response, reply.len);
-        if (response.sender.has_id && !skep_dht_id_equal(&response.sender.id, &l->nodes[f->node].id))
-            correct_node(l, f, &response.sender.id);
+        if (!response.sender.has_id || !skep_dht_id_equal(&response.sender.id, &l->nodes[f->node].id))
+            correct_node(l, f, response.sender.has_id ? &response.sender.id : NULL);
     }
     free_find(f);
     l->busy--;

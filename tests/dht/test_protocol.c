@@ -562,6 +562,37 @@ static void the_real_id_of_a_peer_wins_over_what_others_say(void **state)
     end_lie(&liar);
 }
 
+/* The liar names itself under as many ids as a beam has room for, all nearer to "key" than any node that is there, and node 2 behind them. */
+static void name_many(struct liar *liar, bool tells_id)
+{
+    struct skep_dht_id id = swarm_key("key");
+    size_t mark = begin_result(liar);
+
+    for (uint8_t i = 0; i < 40; i++) {
+        id.bytes[19] = (uint8_t)(swarm_key("key").bytes[19] ^ (i + 2));
+        skep_pb_put_bytes(&liar->answer, 4, skep_bytes_of(id.bytes, SKEP_DHT_ID_LEN));
+        skep_pb_put_bytes(&liar->answer, 5, skep_peer_id_view(&liar->rpc->self));
+    }
+    skep_pb_put_bytes(&liar->answer, 4, skep_bytes_of(skep_dht_node_id(swarm.dht[2])->bytes, SKEP_DHT_ID_LEN));
+    skep_pb_put_bytes(&liar->answer, 5, skep_peer_id_view(&swarm.rpc[2]->self));
+    skep_pb_end(&liar->answer, mark);
+    skep_dht_find_response_end(&liar->answer, tells_id ? &liar->id : NULL);
+}
+
+static void a_peer_under_many_names_is_one_node(void **state)
+{
+    (void)state;
+    for (int tells_id = 0; tells_id < 2; tells_id++) {
+        struct liar liar;
+
+        begin_lie(&liar);
+        name_many(&liar, tells_id);
+        assert_string_equal(swarm_get(&swarm, 1, "key", NULL).text, "truth");
+        assert_true(liar.asked <= 2);
+        end_lie(&liar);
+    }
+}
+
 /* ---- validators ---- */
 
 /* Values must begin with "ok:", which users neither write nor see. */
@@ -639,6 +670,7 @@ int main(void)
         cmocka_unit_test(names_that_do_not_parse_are_skipped_and_the_rest_is_asked),
         cmocka_unit_test(a_peer_that_names_ever_more_nodes_is_not_followed_for_ever),
         cmocka_unit_test(the_real_id_of_a_peer_wins_over_what_others_say),
+        cmocka_unit_test(a_peer_under_many_names_is_one_node),
         cmocka_unit_test(validators_refuse_sign_and_strip),
     };
 
