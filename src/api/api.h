@@ -162,7 +162,7 @@ void skep_api_run_jobs(skep_node *node);
 
 static inline bool api_in_callback(const skep_node *node)
 {
-    return node->running && skep_api_on_loop(node->core);
+    return skep_api_on_loop(node->core) && node->running; /* only its own thread may look */
 }
 
 /** Stops before the rpc goes: handlers, requests, streams. */

@@ -395,6 +395,11 @@ void skep_stream_release(struct skep_stream *stream)
     wake(stream->host->net);
 }
 
+void skep_stream_finish(struct skep_stream *stream)
+{
+    skep_stream_release(stream);
+}
+
 const struct skep_peer_id *skep_stream_peer(const struct skep_stream *stream)
 {
     return &stream->peer;
