@@ -79,6 +79,7 @@ enum {
     SKEP_DHT_TTL_MAX_S = 7 * 24 * 3600,
     SKEP_DHT_STORE_REQUEST_BYTES = 1 << 20, /* what we put into one rpc_store */
     SKEP_DHT_PUSH_INTERVAL_US = 60000000,   /* stored items go to a new node at most so often a peer */
+    SKEP_DHT_PUSHES_MAX = 64,               /* new nodes being sent records at once; further ones are sent none */
     SKEP_DHT_BLACKLIST_MAX = 4096,
     SKEP_DHT_REPLACEMENTS_MAX = 20, /* per bucket */
     SKEP_DHT_FIND_KEYS_MAX = 4096,  /* keys of one rpc_find; hivemind asks for 16 */

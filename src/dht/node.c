@@ -45,7 +45,7 @@ static bool options_are_valid(const struct skep_dht_options *o)
 
 static void init_lists(struct skep_dht *dht)
 {
-    struct skep_list *lists[] = {&dht->pings, &dht->validations, &dht->pushes, &dht->favours, &dht->lookups,
+    struct skep_list *lists[] = {&dht->pings, &dht->validations, &dht->favours, &dht->lookups,
                                  &dht->joins,   &dht->gets,    &dht->stores, &dht->refreshes};
 
     for (size_t i = 0; i < SKEP_COUNT_OF(lists); i++)
@@ -60,6 +60,7 @@ static void init_parts(struct skep_dht *dht)
     init_lists(dht);
     skep_dht_requests_init(dht);
     skep_dht_storage_init(&dht->storage, &storage);
+    skep_dht_push_init(dht);
     skep_dht_cache_init(&dht->cache, dht->mem, o->cache_bytes, o->cache_size, o->ttl_max_s, (double)o->cache_refresh_before_expiry_us / 1e6);
     skep_blacklist_init(&dht->blacklist, dht->mem, o->blacklist_time_us, o->blacklist_backoff);
     skep_validators_init(&dht->validators, dht->mem);

@@ -37,7 +37,7 @@ struct skep_dht {
     struct skep_list validations; /* of struct validation, serve.c */
     struct skep_list pushes;      /* of struct push, push.c */
     struct skep_list favours;     /* of struct favour, get.c */
-    size_t ping_count, validation_count;
+    size_t ping_count, validation_count, push_count;
     struct skep_buf message; /* scratch for what is sent next */
     const struct skep_routing_node **nearest; /* scratch [bucket_size] */
     size_t key_bytes; /* what one key's part of a find answer weighed lately, for the size of the next ones */
@@ -77,7 +77,8 @@ struct skep_dht_value *skep_dht_stripped(struct skep_dht *dht, const struct skep
 /** Is a value, plain or every entry of a dictionary, accepted by the validators? */
 bool skep_dht_valid(struct skep_dht *dht, skep_bytes key, const struct skep_dht_value *value);
 
-/* push.c */
+/* push.c; init after the storage's */
+void skep_dht_push_init(struct skep_dht *dht);
 void skep_dht_push_to_newcomer(struct skep_dht *dht, const struct skep_dht_id *id, const struct skep_peer_id *peer);
 void skep_dht_push_cancel_all(struct skep_dht *dht);
 

@@ -149,6 +149,29 @@ static void at_most_64_senders_are_called_back_at_a_time(void **state)
     end();
 }
 
+static void at_most_64_newcomers_are_sent_records_at_a_time(void **state)
+{
+    struct skep_dht_record record;
+
+    (void)state;
+    begin(1);
+    record = swarm_record("key", "value", swarm_now(&swarm) + 60);
+    assert_int_equal(swarm_store(&swarm, 0, &record, NULL), 1);
+    for (uint32_t i = 0; i <= SKEP_DHT_PUSHES_MAX; i++) {
+        struct skep_dht_id near = record.key;
+        struct skep_rpc *rpc;
+
+        assert_int_equal(skep_sim_net_add(swarm.net, &rpc), 0);
+        skep_sim_net_set_state(swarm.net, skep_sim_net_index(rpc), SKEP_SIM_SILENT);
+        skep_put_be32(near.bytes + 16, skep_get_be32(near.bytes + 16) ^ (SKEP_DHT_PUSHES_MAX + 1 - i)); /* each nearer than those before */
+        skep_dht_push_to_newcomer(swarm.dht[0], &near, &rpc->self);
+    }
+    assert_int_equal(swarm.dht[0]->push_count, SKEP_DHT_PUSHES_MAX);
+    skep_sim_clock_run_for(&swarm.clock, 5 * SKEP_SIM_SECOND);
+    assert_int_equal(swarm.dht[0]->push_count, 0);
+    end();
+}
+
 /* Peers that name `named` others in every answer, each time others and ever nearer ones, and never say who they are. */
 static struct {
     size_t named, asked;
@@ -289,6 +312,7 @@ int main(void)
         cmocka_unit_test(without_memory_it_is_not_done),
         cmocka_unit_test(at_most_64_newcomers_are_verified_at_a_time),
         cmocka_unit_test(at_most_64_senders_are_called_back_at_a_time),
+        cmocka_unit_test(at_most_64_newcomers_are_sent_records_at_a_time),
         cmocka_unit_test(a_key_asks_at_most_256_nodes),
         cmocka_unit_test(of_each_result_64_nodes_are_looked_at),
         cmocka_unit_test(options_out_of_range_are_refused),

@@ -4,6 +4,8 @@
 
 #include "sim/swarm.h"
 
+#include "dht/node_internal.h"
+
 #include "base/map.h"
 #include "dht/protocol.h"
 
@@ -373,6 +375,33 @@ static void a_newcomer_is_sent_what_it_should_hold(void **state)
     end();
 }
 
+static void what_goes_while_records_are_handed_on_does_not_stop_it(void **state)
+{
+    enum { KEYS = 3000 };
+    static struct skep_dht_record records[KEYS];
+
+    (void)state;
+    for (unsigned joins_ms = 1960; joins_ms <= 2020; joins_ms += 10) {
+        uint32_t newcomer;
+
+        begin(14, 1);
+        for (int i = 0; i < KEYS; i++) {
+            char key[16];
+
+            snprintf(key, sizeof key, "key%d", i);
+            records[i] = swarm_record(key, "value", swarm_now(&swarm) + (i % 3 == 0 ? 600 : 2 + i * 10e-6)); /* go one by one from 2 s on */
+        }
+        assert_int_equal(swarm_store_many(&swarm, 0, records, KEYS, NULL, NULL, NULL, NULL), 0);
+        skep_sim_clock_run_for(&swarm.clock, joins_ms * 1000);
+        newcomer = add_joined(NULL);
+        run_s(1);
+        assert_int_equal(swarm.dht[0]->push_count, 0);
+        skep_dht_storage_expire(&swarm.dht[newcomer]->storage, swarm_now(&swarm));
+        assert_int_equal(swarm_stats(&swarm, newcomer).stored_keys, KEYS / 3);
+        end();
+    }
+}
+
 static unsigned stores_seen;
 
 static void count_store(void *user, struct skep_rpc_request *request)
@@ -684,6 +713,7 @@ int main(void)
         cmocka_unit_test(a_sender_is_verified_at_most_once_in_ten_seconds),
         cmocka_unit_test(the_table_forgets_the_dead_by_its_refresh),
         cmocka_unit_test(a_newcomer_is_sent_what_it_should_hold),
+        cmocka_unit_test(what_goes_while_records_are_handed_on_does_not_stop_it),
         cmocka_unit_test(records_are_pushed_to_a_peer_at_most_once_a_minute),
         cmocka_unit_test(what_a_get_found_is_cached_unless_told_not_to),
         cmocka_unit_test(what_was_stored_is_cached_unless_told_not_to),
