@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,12 +32,13 @@ static double now_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* Of all threads of this process, user and system. */
 static double cpu_s(void)
 {
-    struct rusage u;
+    struct timespec t;
 
-    getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 static void die(const char *what, int rc)
@@ -182,21 +182,22 @@ static void searches(skep_node *node, const char *folder)
     size_t examples, found = 0, batch_examples;
     float *scores = read_floats(folder, "scores.f32", &examples);
     float *batch = read_floats(folder, "batch.f32", &batch_examples);
-    double started, cpu, wall;
+    double started, cpu = 0, wall = 0, cpu_started;
 
     find(node, scores, 1, &cost, &found);
-    cpu = cpu_s();
-    wall = now_s();
     for (size_t i = 0; i < examples; i++) {
         skep_dht_clear_cache(node);
+        cpu_started = cpu_s();
         started = now_s();
         find(node, scores + i * DIMS * SIZE, 1, &cost, &found);
         add(&samples, started);
+        wall += now_s() - started;
+        cpu += cpu_s() - cpu_started;
         rounds += cost.rounds;
         calls += cost.calls;
         keys += cost.keys;
     }
-    printf("\"cpu_share\": %.4f, \"found\": %zu, \"rounds\": %.2f, \"calls\": %.2f, \"keys\": %.2f, ", (cpu_s() - cpu) / (now_s() - wall), found,
+    printf("\"cpu_share\": %.4f, \"found\": %zu, \"rounds\": %.2f, \"calls\": %.2f, \"keys\": %.2f, ", cpu / wall, found,
            (double)rounds / (double)examples, (double)calls / (double)examples, (double)keys / (double)examples);
     print_samples("search_cold", &samples);
     skep_dht_clear_cache(node);

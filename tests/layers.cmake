@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Layers point one way: a file of src/ includes headers of its own layer, of those it may use, and of the system.
 # cmake -P tests/layers.cmake (CTest: layers)
+cmake_minimum_required(VERSION 3.24)
 set(base "")
 set(env base)
 set(crypto base)

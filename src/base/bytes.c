@@ -179,12 +179,31 @@ static size_t utf8_sequence_len(skep_bytes text)
     return need;
 }
 
+/* Bytes at the front that are ASCII, eight at a time: nearly all text is nothing else. */
+static size_t ascii_len(skep_bytes text)
+{
+    size_t n = 0;
+    uint64_t word;
+
+    for (; text.len - n >= sizeof word; n += sizeof word) {
+        memcpy(&word, text.data + n, sizeof word);
+        if (word & 0x8080808080808080u)
+            break;
+    }
+    while (n < text.len && text.data[n] < 0x80)
+        n++;
+    return n;
+}
+
 bool skep_utf8_valid(skep_bytes text)
 {
     while (text.len > 0) {
-        size_t n = utf8_sequence_len(text);
+        size_t n = ascii_len(text);
 
-        if (n == 0)
+        skep_bytes_take(&text, n);
+        if (text.len == 0)
+            return true;
+        if ((n = utf8_sequence_len(text)) == 0)
             return false;
         skep_bytes_take(&text, n);
     }

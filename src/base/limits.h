@@ -86,6 +86,7 @@ enum {
     SKEP_DHT_PINGS_MAX = 64,        /* pings of ours in flight to verify nodes that sent requests, or that a full bucket asks about */
     SKEP_DHT_VERIFY_INTERVAL_US = 10000000, /* a newcomer is verified at most so often a peer */
     SKEP_DHT_VALIDATIONS_MAX = 64,  /* rpc_ping with validate being called back at once; the rest are told "not available" */
+    SKEP_DHT_VALIDATED_A_TURN = 64, /* records of one rpc_store that validators check before the loop goes on to others */
     SKEP_DHT_ONCE_PEERS_MAX = 4096, /* peers remembered for the two intervals */
     SKEP_DHT_NEAREST_MAX = 64,      /* nodes of one result of a find that we look at */
     SKEP_DHT_LOOKUP_NODES_MAX = 16384, /* nodes that one lookup remembers */

@@ -45,7 +45,7 @@ static bool options_are_valid(const struct skep_dht_options *o)
 
 static void init_lists(struct skep_dht *dht)
 {
-    struct skep_list *lists[] = {&dht->pings, &dht->validations, &dht->favours, &dht->lookups,
+    struct skep_list *lists[] = {&dht->pings, &dht->validations, &dht->storings, &dht->favours, &dht->lookups,
                                  &dht->joins,   &dht->gets,    &dht->stores, &dht->refreshes};
 
     for (size_t i = 0; i < SKEP_COUNT_OF(lists); i++)

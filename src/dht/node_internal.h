@@ -35,6 +35,8 @@ struct skep_dht {
     struct skep_timer line_timer; /* a place became free by a cancel */
     struct skep_list pings;       /* of struct probe, node.c */
     struct skep_list validations; /* of struct validation, serve.c */
+    struct skep_list storings;    /* of struct storing, serve.c */
+    struct skep_timer storing_timer;
     struct skep_list pushes;      /* of struct push, push.c */
     struct skep_list favours;     /* of struct favour, get.c */
     size_t ping_count, validation_count, push_count;

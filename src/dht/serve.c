@@ -120,50 +120,122 @@ static int store_item(struct skep_dht *dht, const struct skep_dht_store_item *it
     return skep_dht_storage_store(into, &key, is_plain ? (skep_bytes){0} : item->subkey, item->value, item->expiration_unix_s, from, now);
 }
 
-static int store_items(struct skep_dht *dht, struct skep_dht_store_request *store, const struct skep_peer_id *from, bool *ok)
+/* A request whose records are being stored. With validators, each of which may cost a check of a signature, that takes several turns of the loop. */
+struct storing {
+    struct skep_dht *dht;
+    struct skep_list entry; /* dht->storings */
+    struct skep_rpc_request *request;
+    struct skep_dht_store_request store; /* what is left of it */
+    bool *ok;                            /* [count] */
+    size_t count, done;
+};
+
+/* @return 1 when all are done, 0 when more are left, an error that fails the request. */
+static int store_some(struct storing *s)
 {
+    struct skep_dht *dht = s->dht;
+    size_t until = dht->validators.count > 0 ? SKEP_MIN(s->count, s->done + SKEP_DHT_VALIDATED_A_TURN) : s->count;
     double now = skep_env_unix_s(dht->env);
     struct skep_dht_store_item item;
 
-    for (size_t i = 0; skep_dht_store_request_next(store, &item); i++) {
-        int rc = store_item(dht, &item, from, now);
+    for (; s->done < until && skep_dht_store_request_next(&s->store, &item); s->done++) {
+        int rc = store_item(dht, &item, s->request->peer, now);
 
         if (rc < 0)
             return rc;
-        ok[i] = rc == 1;
+        s->ok[s->done] = rc == 1;
         dht->stats.refused_records += rc == 0;
+    }
+    return s->done == s->count;
+}
+
+static void answer_store(struct storing *s, int rc)
+{
+    struct skep_dht *dht = s->dht;
+
+    if (rc < 0) {
+        refuse(dht, s->request, rc == SKEP_ENOMEM ? "MemoryError()" : "ValueError('not a key, subkey or dictionary')");
+        goto out;
+    }
+    skep_dht_heard(dht, &s->store.sender, s->request->peer);
+    skep_buf_clear(&dht->message);
+    skep_dht_store_response_encode(&dht->message, dht->told_id, s->ok, s->count);
+    if (dht->message.rc < 0)
+        skep_rpc_fail(s->request, "MemoryError()");
+    else
+        skep_rpc_reply(s->request, skep_buf_view(&dht->message));
+out:
+    skep_mem_free(dht->mem, s->ok);
+}
+
+static void free_storing(struct storing *s)
+{
+    skep_list_remove(&s->entry);
+    skep_mem_free(s->dht->mem, s);
+}
+
+static void cancel_storings(struct skep_dht *dht, const char *why)
+{
+    SKEP_LIST_EACH(&dht->storings, entry, after) {
+        struct storing *s = SKEP_LIST_ITEM(entry, struct storing, entry);
+
+        skep_rpc_fail(s->request, why);
+        skep_mem_free(dht->mem, s->ok);
+        free_storing(s);
+    }
+}
+
+/* One request a turn, in rotation. */
+static void on_storing_turn(struct skep_timer *timer)
+{
+    struct skep_dht *dht = SKEP_CONTAINER_OF(timer, struct skep_dht, storing_timer);
+    struct storing *s = SKEP_LIST_ITEM(dht->storings.next, struct storing, entry);
+    int rc = store_some(s);
+
+    skep_list_remove(&s->entry);
+    if (rc == 0) {
+        skep_list_push_back(&dht->storings, &s->entry);
+    } else {
+        answer_store(s, rc);
+        free_storing(s);
+    }
+    if (!skep_list_empty(&dht->storings) && skep_env_after(dht->env, timer, 0) < 0)
+        cancel_storings(dht, "MemoryError()");
+}
+
+static int store_the_rest_later(const struct storing *begun)
+{
+    struct skep_dht *dht = begun->dht;
+    struct storing *s = skep_mem_dup(dht->mem, begun, sizeof *begun);
+
+    if (!s)
+        return SKEP_ENOMEM;
+    skep_list_push_back(&dht->storings, &s->entry);
+    if (!skep_timer_running(&dht->storing_timer) && skep_env_after(dht->env, &dht->storing_timer, 0) < 0) {
+        free_storing(s);
+        return SKEP_ENOMEM;
     }
     return 0;
 }
 
 static void serve_store(void *user, struct skep_rpc_request *request)
 {
-    struct skep_dht *dht = user;
-    struct skep_dht_store_request store;
-    size_t count;
-    bool *ok;
+    struct storing s = {.dht = user, .request = request};
     int rc;
 
-    if (skep_dht_store_request_decode(&store, request->data) < 0) {
-        refuse(dht, request, "AssertionError()");
+    if (skep_dht_store_request_decode(&s.store, request->data) < 0) {
+        refuse(s.dht, request, "AssertionError()");
         return;
     }
-    count = store.count;
-    ok = skep_mem_zalloc(dht->mem, count, sizeof *ok);
-    rc = ok ? store_items(dht, &store, request->peer, ok) : SKEP_ENOMEM;
-    if (rc < 0) {
-        skep_mem_free(dht->mem, ok);
-        refuse(dht, request, rc == SKEP_ENOMEM ? "MemoryError()" : "ValueError('not a key, subkey or dictionary')");
-        return;
-    }
-    skep_dht_heard(dht, &store.sender, request->peer);
-    skep_buf_clear(&dht->message);
-    skep_dht_store_response_encode(&dht->message, dht->told_id, ok, count);
-    skep_mem_free(dht->mem, ok);
-    if (dht->message.rc < 0)
-        skep_rpc_fail(request, "MemoryError()");
+    s.count = s.store.count;
+    s.ok = skep_mem_zalloc(s.dht->mem, s.count, sizeof *s.ok);
+    if (!s.ok)
+        rc = SKEP_ENOMEM;
     else
-        skep_rpc_reply(request, skep_buf_view(&dht->message));
+        rc = skep_list_empty(&s.dht->storings) || s.dht->validators.count == 0 ? store_some(&s) : 0; /* no getting ahead of those in line */
+    if (rc == 0 && (rc = store_the_rest_later(&s)) == 0)
+        return;
+    answer_store(&s, rc);
 }
 
 /* ---- rpc_find ---- */
@@ -295,6 +367,7 @@ static const struct {
 
 int skep_dht_serve_start(struct skep_dht *dht)
 {
+    dht->storing_timer.fire = on_storing_turn;
     for (size_t i = 0; i < SKEP_COUNT_OF(served); i++) {
         int rc = skep_rpc_serve(dht->rpc, served[i].method, served[i].handler, dht);
 
@@ -316,6 +389,8 @@ void skep_dht_serve_stop(struct skep_dht *dht)
         skep_rpc_fail(v->request, "CancelledError()");
         free_validation(v);
     }
+    cancel_storings(dht, "CancelledError()");
+    skep_env_stop(dht->env, &dht->storing_timer);
     if (dht->options.client_mode)
         return;
     for (size_t i = 0; i < SKEP_COUNT_OF(served); i++)

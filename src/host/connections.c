@@ -74,6 +74,12 @@ static void arm(struct skep_conn *conn)
         (void)skep_timer_start(&conn->host->env->timers, &conn->timer, at_us);
 }
 
+void skep_conn_deadline_came_nearer(struct skep_conn *conn)
+{
+    if (skep_yamux_deadline_us(conn->mux) < conn->timer.deadline_us)
+        arm(conn);
+}
+
 static void on_time(struct skep_timer *timer)
 {
     struct skep_conn *conn = SKEP_CONTAINER_OF(timer, struct skep_conn, timer);

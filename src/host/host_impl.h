@@ -172,6 +172,7 @@ struct skep_stream {
     enum skep_stream_state state;
     bool inbound, write_closed, internal;
     bool timed;      /* in host->timed */
+    size_t timed_queued; /* unsent when that began: less of it by the deadline is progress */
     unsigned upcalls; /* how many of our callers look at the struct: it is freed by the last */
     uint64_t deadline_us;
     struct skep_multistream select;
@@ -255,6 +256,8 @@ void skep_conn_opened(struct skep_conn *conn);       /* upgrade is complete */
 void skep_conn_end(struct skep_conn *conn, int rc);  /* now; only from the top of an event */
 void skep_conn_doom(struct skep_conn *conn, int rc); /* soon; from anywhere */
 void skep_conn_stream_ended(struct skep_conn *conn);
+/** A FIN may be waiting for company: the timer must not be later than its deadline. */
+void skep_conn_deadline_came_nearer(struct skep_conn *conn);
 
 /* dial.c */
 int skep_dial_peer(struct skep_host *host, struct skep_host_peer *peer, bool may_find, uint64_t timeout_us);

@@ -16,6 +16,7 @@ static void timed_start(struct skep_stream *stream)
     if (stream->timed)
         return;
     stream->timed = true;
+    stream->timed_queued = skep_stream_queued(stream);
     stream->deadline_us = skep_env_now_us(host->env) + SKEP_NEGOTIATE_TIMEOUT_US;
     skep_list_push_back(&host->timed, &stream->timed_entry);
     if (!skep_timer_running(&host->timed_timer))
@@ -122,7 +123,10 @@ void skep_stream_timed_fire(struct skep_timer *timer)
             return;
         }
         timed_stop(stream);
-        stream_fail(stream, SKEP_ETIMEDOUT);
+        if (stream->state == STREAM_OPEN && skep_stream_queued(stream) < stream->timed_queued)
+            timed_start(stream); /* released with much to send, over a slow line: it moves on */
+        else
+            stream_fail(stream, SKEP_ETIMEDOUT);
     }
 }
 
@@ -501,6 +505,15 @@ void skep_stream_release(struct skep_stream *stream)
     skep_stream_close_write(stream);
     if (stream->state == STREAM_OPEN)
         timed_start(stream);
+}
+
+void skep_stream_finish(struct skep_stream *stream)
+{
+    if (stream->state == STREAM_OPEN && stream->mux && !stream->write_closed) {
+        stream->write_closed = true;
+        skep_yamux_close_write_late(stream->mux);
+    }
+    skep_stream_release(stream);
 }
 
 const struct skep_peer_id *skep_stream_peer(const struct skep_stream *stream)

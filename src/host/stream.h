@@ -47,6 +47,10 @@ void skep_stream_reset(struct skep_stream *stream);
  *  (A stream whose peer does not close within SKEP_NEGOTIATE_TIMEOUT_US is then reset.) */
 void skep_stream_release(struct skep_stream *stream);
 
+/** As skep_stream_release(), where the protocol leaves the peer nothing to wait for (a call that was answered): the FIN may ride on what
+ *  is sent next. */
+void skep_stream_finish(struct skep_stream *stream);
+
 const struct skep_peer_id *skep_stream_peer(const struct skep_stream *stream);
 const char *skep_stream_protocol(const struct skep_stream *stream);
 

@@ -301,6 +301,8 @@ void skep_conn_flush(struct skep_conn *conn)
 
         if (len < 0)
             skep_conn_doom(conn, (int)len);
+        if (len == 0)
+            skep_conn_deadline_came_nearer(conn);
         if (len <= 0)
             return;
         sent += (size_t)len;

@@ -19,11 +19,12 @@ struct skep_yamux_stream {
     bool acked : 1;         /* outbound: the peer has answered in any way */
     bool open_flag_due : 1; /* our SYN or ACK is unsent */
     bool write_closed : 1, fin_sent : 1, remote_closed : 1;
+    bool fin_may_wait : 1, waits : 1; /* the peer needs not hear of our FIN soon; so it is in session->late */
     bool grant_due : 1; /* `pending` goes back to the peer */
     bool above_low_water : 1, writable_due : 1;
     bool rst_due : 1, gone : 1;
     struct skep_list control;  /* in session->control: has a window update or a reset to send */
-    struct skep_list ready;    /* in session->ready: has data or a FIN to send */
+    struct skep_list ready;    /* in session->ready: has data or a FIN to send; or in session->late: a FIN that may wait */
     struct skep_list deferred; /* in session->deferred: an event is to be called at the end of pull */
     const struct skep_yamux_stream_events *events;
     void *user;
@@ -55,7 +56,8 @@ struct skep_yamux {
     struct skep_yamux_stream *reading; /* whose data frame is being read; NULL: drained */
     struct skep_yamux_stream *streams; /* uthash by id; never empty, so that its table is not made anew for each call */
     struct skep_yamux_stream anchor;   /* the entry that keeps it so: id 0 */
-    struct skep_list control, ready, deferred;
+    struct skep_list control, ready, late, deferred;
+    uint64_t late_us; /* when what is in `late` leaves by itself */
     struct skep_list spare; /* streams to be used again, by `control` */
     size_t spare_count;
     struct skep_yamux_pool pool;
@@ -72,6 +74,11 @@ struct skep_yamux {
 
 /** Put the stream on the lists of what it has to send, or take it off; no event. */
 void skep_yamux_stream_schedule(struct skep_yamux_stream *stream);
+
+/** What may wait goes with the next frames. */
+void skep_yamux_release_late(struct skep_yamux *session);
+
+uint64_t skep_yamux_now(const struct skep_yamux *session);
 
 /** Tell the owner if there is something to pull. */
 void skep_yamux_signal(struct skep_yamux *session);

@@ -40,6 +40,12 @@ static bool wants_data(const struct skep_yamux_stream *stream)
     return !stream->gone && (sendable(stream) > 0 || fin_due(stream));
 }
 
+/* Nobody waits for our FIN; alone it is not worth a write and a wake-up of the peer. */
+static bool fin_waits(const struct skep_yamux_stream *stream)
+{
+    return stream->fin_may_wait && fin_due(stream) && !stream->open_flag_due;
+}
+
 static void place(struct skep_list *list, struct skep_list *node, bool wanted)
 {
     bool is_on = !skep_list_empty(node);
@@ -53,7 +59,25 @@ static void place(struct skep_list *list, struct skep_list *node, bool wanted)
 void skep_yamux_stream_schedule(struct skep_yamux_stream *stream)
 {
     place(&stream->session->control, &stream->control, wants_control(stream));
-    place(&stream->session->ready, &stream->ready, wants_data(stream));
+    bool waits = fin_waits(stream);
+    struct skep_yamux *session = stream->session;
+
+    if (waits != stream->waits)
+        skep_list_remove(&stream->ready);
+    stream->waits = waits;
+    if (waits && skep_list_empty(&session->late))
+        session->late_us = skep_yamux_now(session) + SKEP_YAMUX_LATE_FIN_US;
+    place(waits ? &session->late : &session->ready, &stream->ready, wants_data(stream));
+}
+
+void skep_yamux_release_late(struct skep_yamux *session)
+{
+    while (!skep_list_empty(&session->late)) {
+        struct skep_yamux_stream *stream = SKEP_LIST_ITEM(session->late.next, struct skep_yamux_stream, ready);
+
+        stream->fin_may_wait = false;
+        skep_yamux_stream_schedule(stream);
+    }
 }
 
 bool skep_yamux_has_output(const struct skep_yamux *session)
@@ -232,6 +256,8 @@ size_t skep_yamux_pull(struct skep_yamux *session, uint8_t *out, size_t cap)
     if (session->rc == 0) {
         pull_refusals(session, &output);
         pull_control(session, &output);
+        if (output.used > 0 || !skep_list_empty(&session->ready))
+            skep_yamux_release_late(session);
         pull_data(session, &output);
         run_deferred(session);
     }

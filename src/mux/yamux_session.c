@@ -8,7 +8,7 @@ enum {
     RTT_FRESH_US = 10 * 1000000,  /* measured anew by a busy session after so long */
 };
 
-static uint64_t now(const struct skep_yamux *session)
+uint64_t skep_yamux_now(const struct skep_yamux *session)
 {
     return session->events->now_us ? session->events->now_us(session->user) : session->now_us;
 }
@@ -443,6 +443,12 @@ void skep_yamux_close_write(struct skep_yamux_stream *stream)
     skep_yamux_signal(stream->session);
 }
 
+void skep_yamux_close_write_late(struct skep_yamux_stream *stream)
+{
+    stream->fin_may_wait = true;
+    skep_yamux_close_write(stream);
+}
+
 static void start_ping(struct skep_yamux *session, uint64_t now_us)
 {
     if (session->ping_outstanding)
@@ -457,7 +463,7 @@ static void start_ping(struct skep_yamux *session, uint64_t now_us)
 static void grow_window(struct skep_yamux_stream *stream)
 {
     struct skep_yamux *session = stream->session;
-    uint64_t now_us = now(session), since_us = now_us - SKEP_MIN(now_us, stream->grant_us);
+    uint64_t now_us = skep_yamux_now(session), since_us = now_us - SKEP_MIN(now_us, stream->grant_us);
     bool is_quick = stream->grant_us != 0 && session->rtt_us != 0 && since_us < GROW_RTTS * session->rtt_us;
     uint64_t spare = SKEP_YAMUX_SESSION_WINDOW_MAX - SKEP_MIN(session->window_sum, (uint64_t)SKEP_YAMUX_SESSION_WINDOW_MAX);
     uint64_t extra = SKEP_MIN(SKEP_MIN((uint64_t)stream->window, (uint64_t)SKEP_YAMUX_WINDOW_MAX - stream->window), spare);
@@ -519,6 +525,7 @@ int skep_yamux_new(struct skep_yamux **out, const struct skep_mem *mem, bool is_
     session->user = user;
     skep_list_init(&session->control);
     skep_list_init(&session->ready);
+    skep_list_init(&session->late);
     skep_list_init(&session->deferred);
     skep_list_init(&session->spare);
     return 0;
@@ -545,23 +552,34 @@ void skep_yamux_free(struct skep_yamux *session, int rc)
     skep_mem_free(session->mem, session);
 }
 
-uint64_t skep_yamux_deadline_us(const struct skep_yamux *session)
+static uint64_t keepalive_us(const struct skep_yamux *session)
 {
     return session->ping_outstanding ? session->ping_sent_us + SKEP_YAMUX_PING_TIMEOUT_US
                                      : session->last_received_us + SKEP_YAMUX_KEEPALIVE_US;
 }
 
+uint64_t skep_yamux_deadline_us(const struct skep_yamux *session)
+{
+    uint64_t at_us = keepalive_us(session);
+
+    return skep_list_empty(&session->late) ? at_us : SKEP_MIN(at_us, session->late_us);
+}
+
 int skep_yamux_on_time(struct skep_yamux *session, uint64_t now_us)
 {
     start_clock(session, now_us);
-    if (now_us < skep_yamux_deadline_us(session))
+    if (now_us >= session->late_us)
+        skep_yamux_release_late(session);
+    if (now_us < keepalive_us(session)) {
+        skep_yamux_signal(session);
         return 0;
+    }
     if (session->ping_outstanding) {
         if (session->last_received_us <= session->ping_sent_us)
             return SKEP_ETIMEDOUT;
         /* It answers no pings, or they are stuck behind much data, but it lives. */
         session->ping_outstanding = session->ping_due = false;
-        if (now_us < skep_yamux_deadline_us(session))
+        if (now_us < keepalive_us(session))
             return 0;
     }
     trim(session);

@@ -93,6 +93,9 @@ int skep_yamux_write(struct skep_yamux_stream *stream, skep_bytes data); /* copi
 size_t skep_yamux_queued(const struct skep_yamux_stream *stream);
 void skep_yamux_close_write(struct skep_yamux_stream *stream); /* FIN on an empty frame of its own (interop: js-libp2p) */
 /** n bytes of on_data are used up. Window goes back in batches of half a window. */
+/** As skep_yamux_close_write(), where the peer has nothing to wait for: the FIN goes with what is sent next, at the latest
+ *  SKEP_YAMUX_LATE_FIN_US later (skep_yamux_deadline_us() says so). */
+void skep_yamux_close_write_late(struct skep_yamux_stream *stream);
 void skep_yamux_consume(struct skep_yamux_stream *stream, size_t n);
 /** RST, unless already closed both ways. No event follows and the stream is gone. */
 void skep_yamux_reset(struct skep_yamux_stream *stream);

@@ -127,7 +127,7 @@ static void finish(struct call *call, int rc, skep_bytes reply, bool answered)
     }
     user->done(user, rc, reply);
     if (call->stream)
-        skep_stream_release(call->stream);
+        skep_stream_finish(call->stream);
     call_put(call);
     pump(rpc, peer);
     skep_rpc_peer_put(rpc, peer);

@@ -172,6 +172,91 @@ static void at_most_64_newcomers_are_sent_records_at_a_time(void **state)
     end();
 }
 
+static size_t validated;
+
+static int count_validation(struct skep_validator *validator, const struct skep_dht_signable *record)
+{
+    (void)validator, (void)record;
+    validated++;
+    return 0;
+}
+
+struct stored {
+    struct skep_rpc_call call;
+    int dones, rc;
+    size_t accepted;
+};
+
+static void on_store_answer(struct skep_rpc_call *call, int rc, skep_bytes reply)
+{
+    struct stored *stored = SKEP_CONTAINER_OF(call, struct stored, call);
+    struct skep_dht_store_response response;
+    bool ok;
+
+    stored->dones++;
+    stored->rc = rc;
+    if (rc == 0 && skep_dht_store_response_decode(&response, reply) == 0)
+        while (skep_dht_next_bool(&response.store_ok, &ok))
+            stored->accepted += ok;
+}
+
+enum { TO_VALIDATE = 10 * SKEP_DHT_VALIDATED_A_TURN + 1 };
+
+static void send_to_validate(struct skep_rpc *from, struct stored *stored)
+{
+    static struct skep_dht_store_item items[TO_VALIDATE];
+    static struct skep_dht_id keys[TO_VALIDATE];
+    struct skep_buf request;
+
+    for (size_t i = 0; i < TO_VALIDATE; i++) {
+        skep_put_be32(keys[i].bytes, (uint32_t)i);
+        items[i] = (struct skep_dht_store_item){.key = skep_bytes_of(keys[i].bytes, SKEP_DHT_ID_LEN),
+                                                .subkey = skep_bytes_of("\xc0", 1),
+                                                .value = skep_bytes_str("value"),
+                                                .expiration_unix_s = swarm_now(&swarm) + 60};
+    }
+    *stored = (struct stored){.call = {.done = on_store_answer}};
+    skep_buf_init(&request, &skep_mem_std);
+    skep_dht_store_request_encode(&request, NULL, items, TO_VALIDATE);
+    assert_int_equal(skep_rpc_call_start(from, &stored->call, &swarm.rpc[0]->self, SKEP_DHT_RPC_STORE, skep_buf_view(&request), SKEP_NEVER_US), 0);
+    skep_buf_fini(&request);
+}
+
+static void validators_check_64_records_a_turn(void **state)
+{
+    static const struct skep_validator_class class = {.name = "count", .validate = count_validation};
+    struct skep_validator validator = {&class};
+    struct stored stored[2];
+    struct skep_rpc *caller;
+    size_t most = 0;
+
+    (void)state;
+    for (int close = 0; close < 2; close++) {
+        begin(1);
+        assert_int_equal(skep_validators_add(skep_dht_validators(swarm.dht[0]), &validator), 1);
+        assert_int_equal(skep_sim_net_add(swarm.net, &caller), 0);
+        for (size_t i = 0; i < 2; i++)
+            send_to_validate(caller, &stored[i]);
+        while (swarm_stats(&swarm, 0).stored_keys < (close ? 300 : TO_VALIDATE)) {
+            size_t before = validated;
+
+            assert_true(skep_sim_clock_step(&swarm.clock, UINT64_MAX));
+            most = SKEP_MAX(most, validated - before);
+        }
+        if (close)
+            swarm_kill(&swarm, 0);
+        skep_sim_clock_run_for(&swarm.clock, SKEP_SIM_SECOND);
+        if (!close) {
+            assert_true(stored[0].dones == 1 && stored[1].dones == 1);
+            assert_int_equal(stored[0].accepted + stored[1].accepted, TO_VALIDATE); /* the second time they are no later */
+        }
+        for (size_t i = 0; i < 2; i++)
+            skep_rpc_call_cancel(caller, &stored[i].call);
+        end();
+    }
+    assert_int_equal(most, SKEP_DHT_VALIDATED_A_TURN);
+}
+
 /* Peers that name `named` others in every answer, each time others and ever nearer ones, and never say who they are. */
 static struct {
     size_t named, asked;
@@ -313,6 +398,7 @@ int main(void)
         cmocka_unit_test(at_most_64_newcomers_are_verified_at_a_time),
         cmocka_unit_test(at_most_64_senders_are_called_back_at_a_time),
         cmocka_unit_test(at_most_64_newcomers_are_sent_records_at_a_time),
+        cmocka_unit_test(validators_check_64_records_a_turn),
         cmocka_unit_test(a_key_asks_at_most_256_nodes),
         cmocka_unit_test(of_each_result_64_nodes_are_looked_at),
         cmocka_unit_test(options_out_of_range_are_refused),

@@ -340,6 +340,42 @@ static void a_released_stream_that_the_peer_does_not_close_is_reset(void **state
     service_fini(&service);
 }
 
+static void a_released_stream_is_not_cut_while_its_bytes_move(void **state)
+{
+    enum { LEN = 1 << 20, STEP = 128 << 10 };
+    static uint8_t bytes[LEN];
+    struct service service = {.hold = true};
+    struct world world;
+    struct user user;
+    struct node *a, *b;
+    size_t consumed = 0;
+
+    (void)state;
+    world_init(&world, 5, NULL);
+    a = world_add(&world, NULL);
+    b = world_add(&world, NULL);
+    world_knows(a, b);
+    skep_host_serve(b->host, echo, service_on_stream, &service);
+    user_init(&user);
+    user_open(&user, a, b, echo);
+    skep_stream_write(user.stream, skep_bytes_of(bytes, LEN));
+    skep_stream_release(user.stream);
+    /* A reader that takes half a minute over it. */
+    while (consumed < LEN) {
+        world_run(&world, 4 * SECOND);
+        assert_int_equal(service.users[0].closed, 0);
+        skep_stream_consume(service.users[0].stream, STEP);
+        consumed += STEP;
+    }
+    world_run(&world, 1 * SECOND);
+    assert_int_equal(service.users[0].got.len, LEN);
+    assert_int_equal(service.users[0].eof, 1);
+    skep_stream_reset(service.users[0].stream);
+    user_fini(&user);
+    world_fini(&world);
+    service_fini(&service);
+}
+
 static void who_does_not_give_window_back_stops_the_writer_and_nobody_else(void **state)
 {
     struct service slow = {.hold = true}, quick = {.echo = true};
@@ -448,6 +484,7 @@ int main(void)
         cmocka_unit_test(a_reset_ends_the_stream_at_the_other_side_only_there_with_an_event),
         cmocka_unit_test(a_protocol_nobody_serves_is_reported_as_unsupported),
         cmocka_unit_test(a_service_may_refuse_a_stream),
+        cmocka_unit_test(a_released_stream_is_not_cut_while_its_bytes_move),
         cmocka_unit_test(a_released_stream_that_the_peer_does_not_close_is_reset),
         cmocka_unit_test(who_does_not_give_window_back_stops_the_writer_and_nobody_else),
         cmocka_unit_test(a_lost_connection_ends_its_streams),

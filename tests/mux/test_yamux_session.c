@@ -98,6 +98,61 @@ static void the_fin_is_an_empty_frame_behind_the_data(void **state)
     one_end(&one);
 }
 
+static void a_fin_that_nobody_waits_for_rides_with_the_next_frames(void **state)
+{
+    (void)state;
+    one_start(&one, true);
+    struct seen *first = one_open(&one), *second;
+
+    one_write(first, 10);
+    assert_string_equal(one_sent(&one), "data S 1 10;");
+    assert_int_equal(one_get(&one, DATA, ACK, 1, 30), 0);
+    assert_int_equal(one_get(&one, WINDOW, FIN, 1, 0), 0);
+    skep_yamux_close_write_late(first->stream);
+    assert_false(skep_yamux_has_output(one.session));
+    assert_string_equal(one_sent(&one), "");
+    assert_int_equal(first->closes, 0);
+    second = one_open(&one);
+    one_write(second, 10);
+    assert_string_equal(one_sent(&one), "data S 3 10;window F 1 0;");
+    assert_int_equal(first->closes, 1);
+    one_end(&one);
+}
+
+static void a_fin_that_waits_leaves_at_its_deadline(void **state)
+{
+    uint64_t at;
+
+    (void)state;
+    one_start(&one, true);
+    struct seen *s = one_open(&one);
+
+    one_write(s, 10);
+    assert_string_equal(one_sent(&one), "data S 1 10;");
+    assert_int_equal(one_get(&one, DATA, ACK, 1, 30), 0);
+    skep_yamux_close_write_late(s->stream);
+    at = skep_yamux_deadline_us(one.session);
+    assert_true(at <= 1000 + SKEP_YAMUX_LATE_FIN_US);
+    assert_int_equal(skep_yamux_on_time(one.session, at - 1), 0);
+    assert_string_equal(one_sent(&one), "");
+    assert_int_equal(skep_yamux_on_time(one.session, at), 0);
+    assert_string_equal(one_sent(&one), "window F 1 0;");
+    assert_true(skep_yamux_deadline_us(one.session) >= SKEP_YAMUX_KEEPALIVE_US);
+    one_end(&one);
+}
+
+static void data_that_is_queued_takes_a_late_fin_along(void **state)
+{
+    (void)state;
+    one_start(&one, true);
+    struct seen *s = one_open(&one);
+
+    one_write(s, 10);
+    skep_yamux_close_write_late(s->stream);
+    assert_string_equal(one_sent(&one), "data S 1 10;window F 1 0;");
+    one_end(&one);
+}
+
 static void the_fin_of_a_data_frame_comes_after_its_data(void **state)
 {
     uint8_t frame[SKEP_YAMUX_HEADER_LEN + 4] = {0};
@@ -452,6 +507,9 @@ int main(void)
         cmocka_unit_test(a_stream_without_data_is_opened_by_a_window_update),
         cmocka_unit_test(the_ack_rides_on_the_answer_or_follows_the_acceptance),
         cmocka_unit_test(the_fin_is_an_empty_frame_behind_the_data),
+        cmocka_unit_test(a_fin_that_nobody_waits_for_rides_with_the_next_frames),
+        cmocka_unit_test(a_fin_that_waits_leaves_at_its_deadline),
+        cmocka_unit_test(data_that_is_queued_takes_a_late_fin_along),
         cmocka_unit_test(the_fin_of_a_data_frame_comes_after_its_data),
         cmocka_unit_test(nothing_is_sent_past_the_peers_window),
         cmocka_unit_test(a_buffer_is_filled_with_whole_frames_control_first),
