@@ -36,6 +36,7 @@ enum {
     SKEP_YAMUX_FRAME_DATA_MAX = 65507,   /* of a frame we send: with its header it fills one Noise message */
     SKEP_YAMUX_QUEUED_MAX = 64 << 20,    /* unsent bytes of one connection above which inbound streams are refused */
     SKEP_YAMUX_REFUSALS_MAX = 32,        /* runs of refused streams whose resets are unsent; further resets are dropped */
+    SKEP_YAMUX_LATE_FIN_US = 5000,       /* a FIN that nobody waits for goes with other frames until then */
     SKEP_YAMUX_KEEPALIVE_US = 30000000,
     SKEP_YAMUX_PING_TIMEOUT_US = 10000000,
 
