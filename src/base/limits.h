@@ -45,6 +45,7 @@ enum {
     SKEP_CONNECTIONS_PER_ADDRESS_MAX = 256, /* per remote IP address (IPv6: per /64) */
     SKEP_HANDSHAKES_MAX = 256,              /* accepted connections not yet muxed */
     SKEP_CONNECTION_IDLE_US = 600000000,    /* no stream for so long: closed */
+    SKEP_CONNECTION_SPARED_US = 30000000,   /* idle for less than this: not closed to make room */
     SKEP_DIAL_TIMEOUT_US = 5000000,
     SKEP_ADDRESSES_PER_PEER_MAX = 32,
     SKEP_ADDRESS_BOOK_PEERS_MAX = 65536,

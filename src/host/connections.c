@@ -134,13 +134,34 @@ static struct skep_conn *conn_new(struct skep_host *host, bool is_dialer, uint64
     return conn;
 }
 
+/** Is there a place for one more connection? All taken, the one that has been idle for longest gives its own up, but none that was
+ *  used a moment ago: strangers who come and go must not push out those we talk to. */
+static bool make_room(struct skep_host *host)
+{
+    struct skep_conn *idlest = NULL;
+
+    if (host->conn_count < host->options.connections_max)
+        return true;
+    SKEP_LIST_EACH(&host->conns, node, after)
+    {
+        struct skep_conn *conn = SKEP_LIST_ITEM(node, struct skep_conn, entry);
+
+        if (conn->state == CONN_OPEN && conn->stream_count == 0 && !conn->handling && (!idlest || conn->idle_since_us < idlest->idle_since_us))
+            idlest = conn;
+    }
+    if (!idlest || skep_env_now_us(host->env) - idlest->idle_since_us < SKEP_CONNECTION_SPARED_US)
+        return false;
+    skep_conn_end(idlest, 0);
+    return true;
+}
+
 int skep_conn_dial(struct skep_host *host, struct skep_conn **out, struct skep_dial *dial, const struct skep_multiaddr *addr)
 {
     struct skep_conn *conn;
     int rc;
 
     *out = NULL;
-    if (host->conn_count >= host->options.connections_max)
+    if (!make_room(host))
         return SKEP_ELIMIT;
     conn = conn_new(host, true, SKEP_HANDSHAKE_TIMEOUT_US);
     if (!conn)
@@ -233,8 +254,7 @@ static bool handshake_evict(struct skep_host *host, const struct skep_address_us
 void skep_conn_accept(void *user, struct skep_link *link)
 {
     struct skep_host *host = user;
-    bool full = host->conn_count >= host->options.connections_max;
-    struct skep_address_use *use = full ? NULL : address_take(host, &link->remote);
+    struct skep_address_use *use = !make_room(host) ? NULL : address_take(host, &link->remote);
     bool may = use && (host->handshake_count < SKEP_HANDSHAKES_MAX || handshake_evict(host, use));
     struct skep_conn *conn = may ? conn_new(host, false, SKEP_HANDSHAKE_TIMEOUT_US) : NULL;
 

@@ -272,6 +272,34 @@ static void one_connection_beyond_each_limit_is_refused(void **state)
     world_fini(&world);
 }
 
+static void the_connection_idle_for_longest_makes_room(void **state)
+{
+    struct skep_host_options total = {.connections_max = 3};
+    struct skep_peer_info info;
+    struct world world;
+    struct node *server;
+
+    (void)state;
+    world_init(&world, 1, NULL);
+    server = world_add(&world, &total);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(world_connect(&world, world_add(&world, NULL), server), 0);
+        world_run(&world, 1 * SECOND);
+    }
+    assert_int_equal(world_connect(&world, world_add(&world, NULL), server), SKEP_ELOST);
+    world_run(&world, SKEP_CONNECTION_SPARED_US);
+    assert_int_equal(world_connect(&world, &world.nodes[4], server), 0); /* inbound */
+    world_run(&world, 1 * SECOND);
+    assert_int_equal(skep_host_peer_info(server->host, &world.nodes[1].identity.id, &info), SKEP_ENOTFOUND);
+    assert_int_equal(skep_host_peer_info(server->host, &world.nodes[2].identity.id, &info), 0);
+    world_add(&world, NULL);
+    assert_int_equal(world_connect(&world, server, &world.nodes[5]), 0); /* outbound */
+    world_run(&world, 1 * SECOND);
+    assert_int_equal(skep_host_peer_info(server->host, &world.nodes[2].identity.id, &info), SKEP_ENOTFOUND);
+    assert_int_equal(skep_host_peer_info(server->host, &world.nodes[3].identity.id, &info), 0);
+    world_fini(&world);
+}
+
 /* ---- raw links: a peer that says nothing, or nonsense ---- */
 
 static int raw_closed;
@@ -552,6 +580,7 @@ int main(void)
         cmocka_unit_test(failed_dials_say_why),
         cmocka_unit_test(dialling_oneself_is_refused_by_id_and_by_address),
         cmocka_unit_test(one_connection_beyond_each_limit_is_refused),
+        cmocka_unit_test(the_connection_idle_for_longest_makes_room),
         cmocka_unit_test(a_handshake_that_takes_too_long_is_ended_however_busy_it_is),
         cmocka_unit_test(nonsense_instead_of_a_handshake_ends_that_connection_only),
         cmocka_unit_test(one_handshake_beyond_the_limit_is_refused),
