@@ -6,26 +6,32 @@
 #   make bench     skep and hivemind on the same work, one table
 #   make tsan      the public API's tests under ThreadSanitizer
 JOBS ?= $(shell nproc)
+MAKEFLAGS += --no-print-directory
 CMAKE_BUILD = cmake --build
 
-.PHONY: all deps interop-deps build demo test tsan interop bench install lint clean
+.PHONY: all deps interop-deps configure build demo test tsan interop bench install lint clean
 
 all: build
 
 deps:
 	@cmake/deps.sh build
 
-build: deps
-	@cmake -S . -B build -DCMAKE_BUILD_TYPE=Release $(if $(WERROR),-DSKEP_WERROR=ON) > build.log 2>&1 || { cat build.log; rm -f build.log; exit 1; }
-	@rm -f build.log
-	@$(CMAKE_BUILD) build -j $(JOBS)
+# The release build, without the tests: they have a build of their own, with sanitizers.
+configure: deps
+	@mkdir -p build
+	@cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF > build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
 
-demo: build
+build: configure
+	@$(CMAKE_BUILD) build -j $(JOBS) > build/build.log 2>&1 || { cat build/build.log; exit 1; }
+
+demo: configure
+	@echo "building build/skep"
+	@$(CMAKE_BUILD) build -j $(JOBS) --target skep > build/build.log 2>&1 || { cat build/build.log; exit 1; }
 	@build/skep swarm --nodes 8 --experts 4096 --grid 256x256x256 --demo
 
 test: deps
 	@cmake/deps.sh test
-	cmake --preset asan $(if $(WERROR),-DSKEP_WERROR=ON)
+	cmake --preset asan -DSKEP_WERROR=$(if $(WERROR),ON,OFF)
 	$(CMAKE_BUILD) build/asan -j $(JOBS)
 	ctest --test-dir build/asan --output-on-failure -j $(JOBS)
 
@@ -50,7 +56,7 @@ install: build
 lint: deps
 	@cmake/deps.sh test
 	cmake --preset dev
-	git ls-files 'src/*.c' | xargs -n 8 -P $(JOBS) clang-tidy -quiet -p build/dev
+	git ls-files 'src/*.c' | xargs -n 1 -P $(JOBS) clang-tidy -quiet -p build/dev
 
 clean:
 	rm -rf build

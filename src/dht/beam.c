@@ -51,7 +51,7 @@ static uint32_t pool_node(struct skep_dht_lookup *l, const struct skep_dht_id *i
 
     if (slot && *slot != 0)
         return *slot - 1;
-    if (l->node_count == l->node_cap) {
+    if (!slot || l->node_count == l->node_cap) {
         if (!grow_pool(l))
             return SKEP_DHT_NO_NODE;
         slot = slot_of(l, id);

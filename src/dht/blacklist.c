@@ -59,7 +59,8 @@ static void make_room(struct skep_blacklist *blacklist, uint64_t now_us)
         if (victim->until_us <= now_us || ++looks == LOOKS)
             break;
     }
-    forget(blacklist, victim);
+    if (victim)
+        forget(blacklist, victim);
 }
 
 static struct skep_blacklisted *add(struct skep_blacklist *blacklist, const struct skep_peer_id *peer, uint64_t now_us)

@@ -189,10 +189,8 @@ static void settle(struct contact *c, int rc, const char *why)
         j->strict_rc = rc;
     j->taken |= rc == SKEP_EIDENTITYTAKEN;
     j->answered += rc == 0 || rc == SKEP_EPEER_CLOCK || rc == SKEP_EPEER_UNVERIFIED;
-    if (j->left == 0)
-        judge(j);
-    else if (j->answered > 0 && !skep_timer_running(&j->timer) &&
-             skep_env_after(j->dht->env, &j->timer, j->until_us > now ? j->until_us - now : 0) < 0)
+    if (j->left == 0 || (j->answered > 0 && !skep_timer_running(&j->timer) &&
+                         skep_env_after(j->dht->env, &j->timer, j->until_us > now ? j->until_us - now : 0) < 0))
         judge(j);
 }
 

@@ -548,7 +548,7 @@ static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply)
     struct find *f = SKEP_CONTAINER_OF(request, struct find, request);
     struct skep_dht_lookup *l = f->lookup;
     struct skep_dht *dht = l->dht;
-    struct skep_dht_find_response response;
+    struct skep_dht_find_response response = {.auth = {0}};
 
     l->busy++;
     if (rc == 0) {

@@ -88,7 +88,7 @@ int skep_beam_new(struct skep_beam **out, struct skep_dht *dht, const struct ske
         rc = check_options(options, skep_buf_view(&prefix), why, why_len);
     if (rc == 0 && !(beam = skep_mem_zalloc(env->mem, 1, sizeof *beam)))
         rc = SKEP_ENOMEM;
-    if (rc < 0)
+    if (rc < 0 || !beam)
         goto out;
     beam->dht = dht;
     beam->env = env;

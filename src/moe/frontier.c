@@ -28,12 +28,12 @@ struct mark_store {
 int skep_frontier_init(struct search *s)
 {
     s->slots = skep_arena_alloc(&s->arena, SLOTS_MIN, sizeof *s->slots);
-    s->table = skep_arena_alloc(&s->arena, 2 * SLOTS_MIN, sizeof *s->table);
+    s->table = skep_arena_alloc(&s->arena, (size_t)2 * SLOTS_MIN, sizeof *s->table);
     if (!s->slots || !s->table)
         return SKEP_ENOMEM;
     s->slot_cap = SLOTS_MIN;
     s->table_mask = 2 * SLOTS_MIN - 1;
-    memset(s->table, 0xff, 2 * SLOTS_MIN * sizeof *s->table); /* SLOT_NONE everywhere */
+    memset(s->table, 0xff, (size_t)2 * SLOTS_MIN * sizeof *s->table); /* SLOT_NONE everywhere */
     /* The root has the place 0 and cannot be found by any key. */
     s->slots[SLOT_ROOT] = (struct slot){.node = s->beam->tree.root, .state = SLOT_KNOWN};
     s->slots[SLOT_ROOT].node->pins++;

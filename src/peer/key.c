@@ -57,9 +57,9 @@ static int identity_of_ed25519(struct skep_identity *identity, const struct skep
     skep_bytes inside;
     int rc;
 
-    if (data.len != 2 * LEN && data.len != 3 * LEN)
+    if (data.len != (size_t)2 * LEN && data.len != (size_t)3 * LEN)
         return SKEP_EKEY;
-    if (data.len == 3 * LEN && memcmp(data.data + LEN, data.data + 2 * LEN, LEN) != 0)
+    if (data.len == (size_t)3 * LEN && memcmp(data.data + LEN, data.data + (size_t)2 * LEN, LEN) != 0)
         return SKEP_EKEY;
     if ((rc = skep_identity_from_seed(identity, mem, data.data)) < 0)
         return rc;

@@ -442,7 +442,7 @@ int skep_noise_new(struct skep_noise **out, struct skep_env *env, const struct s
     }
     if (expected)
         n->hs->expected = *expected;
-    assert(sizeof protocol_name - 1 == SKEP_SHA256_LEN);
+    _Static_assert(sizeof protocol_name - 1 == SKEP_SHA256_LEN, "so that it is h as it is");
     memcpy(n->h, protocol_name, SKEP_SHA256_LEN);
     memcpy(n->hs->chaining_key, protocol_name, SKEP_SHA256_LEN);
     mix_hash(n, skep_bytes_of(NULL, 0)); /* the empty prologue */

@@ -40,7 +40,7 @@ bool skep_sim_faults_lost(const struct skep_sim_faults *faults, struct skep_prng
 
 uint64_t skep_sim_faults_session_us(struct skep_prng *prng, uint64_t mean_us)
 {
-    uint64_t u = skep_prng_below(prng, 32 * 1024), slot = u / 1024, rest = u % 1024;
+    uint64_t u = skep_prng_below(prng, 32 << 10), slot = u / 1024, rest = u % 1024;
     uint64_t milli = exponential_milli[slot] + (exponential_milli[slot + 1] - exponential_milli[slot]) * rest / 1024;
 
     return mean_us / 1000 * milli + mean_us % 1000 * milli / 1000;
