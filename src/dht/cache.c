@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "dht/cache.h"
 
+/* A record that nobody renews is asked for again at most so often, however often it is read. */
+#define RETRY_S 1.0
+
 static struct skep_dht_item *item_of(const struct skep_heap_node *node)
 {
     return SKEP_CONTAINER_OF(node, struct skep_dht_item, by_refresh);
@@ -76,6 +79,9 @@ int skep_dht_cache_used(struct skep_dht_cache *cache, const struct skep_dht_id *
     /* Due at once stays due at once; else a record that was renewed since is due later than it was. */
     if (item->by_refresh.place != SKEP_HEAP_NONE && (item->refresh_unix_s == refresh_unix_s || item->refresh_unix_s <= now_unix_s))
         return 1;
+    /* Out of its place since it was due, and no later value has come. */
+    if (item->by_refresh.place == SKEP_HEAP_NONE && refresh_unix_s <= now_unix_s && item->refresh_unix_s > now_unix_s - RETRY_S)
+        return 0;
     return schedule(cache, item, refresh_unix_s);
 }
 
@@ -103,8 +109,9 @@ size_t skep_dht_cache_refresh_due(struct skep_dht_cache *cache, double now_unix_
 
     skep_dht_storage_expire(&cache->storage, now_unix_s);
     while (count < max && skep_dht_cache_next_refresh(cache) <= now_unix_s) {
-        const struct skep_dht_item *item = item_of(skep_heap_pop(&cache->by_refresh));
+        struct skep_dht_item *item = item_of(skep_heap_pop(&cache->by_refresh));
 
+        item->refresh_unix_s = now_unix_s;
         *expiration = count == 0 ? item->expiration_unix_s : SKEP_MAX(*expiration, item->expiration_unix_s);
         keys[count++] = item->key;
     }

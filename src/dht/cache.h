@@ -23,7 +23,7 @@ void skep_dht_cache_fini(struct skep_dht_cache *cache);
 void skep_dht_cache_clear(struct skep_dht_cache *cache);
 
 /** A key was read (found here or not): when the cache holds it, it is due refresh_before_s before it expires, or sooner where skep_dht_cache_refresh_soon() was
- *  called. @return 1 scheduled, 0 not cached or off; SKEP_ENOMEM. */
+ *  called, and at most once a second. @return 1 scheduled, 0 not cached, off or tried just now; SKEP_ENOMEM. */
 int skep_dht_cache_used(struct skep_dht_cache *cache, const struct skep_dht_id *key, double now_unix_s);
 
 /** Others have something newer: when the cache holds the key it is due at once. */

@@ -107,6 +107,28 @@ static void keys_that_were_read_are_due_before_they_expire(void **state)
     skep_dht_cache_fini(&cache);
 }
 
+static void a_key_that_nobody_renews_is_due_again_only_after_a_second(void **state)
+{
+    struct skep_dht_id keys[4], one = key_of(1);
+    struct skep_dht_cache cache;
+    double expiration;
+
+    (void)state;
+    skep_dht_cache_init(&cache, &skep_mem_std, SKEP_MIB(1), 0, SKEP_DHT_TTL_MAX_S, 5);
+    store(&cache, 1, 8, 100, 0);
+    assert_int_equal(skep_dht_cache_used(&cache, &one, 0), 1);
+    assert_int_equal(due(&cache, 95.5, keys, 4, &expiration), 1);
+    assert_int_equal(skep_dht_cache_used(&cache, &one, 95.6), 0);
+    assert_int_equal(skep_dht_cache_used(&cache, &one, 96.4), 0);
+    assert_int_equal(due(&cache, 96.4, keys, 4, &expiration), 0);
+    assert_int_equal(skep_dht_cache_used(&cache, &one, 96.6), 1);
+    assert_int_equal(due(&cache, 96.6, keys, 4, &expiration), 1);
+    store(&cache, 1, 8, 200, 96.7); /* renewed: due again in its time */
+    assert_int_equal(skep_dht_cache_used(&cache, &one, 96.8), 1);
+    assert_true(skep_dht_cache_next_refresh(&cache) == 195);
+    skep_dht_cache_fini(&cache);
+}
+
 static void so_many_keys_are_taken_at_a_time(void **state)
 {
     struct skep_dht_id keys[20];
@@ -175,6 +197,7 @@ int main(void)
         cmocka_unit_test(what_is_larger_than_the_cache_is_refused),
         cmocka_unit_test(at_most_so_many_keys_are_cached),
         cmocka_unit_test(keys_that_were_read_are_due_before_they_expire),
+        cmocka_unit_test(a_key_that_nobody_renews_is_due_again_only_after_a_second),
         cmocka_unit_test(so_many_keys_are_taken_at_a_time),
         cmocka_unit_test(with_refreshing_off_nothing_is_ever_due),
         cmocka_unit_test(running_out_of_memory_leaks_nothing),
