@@ -24,6 +24,9 @@ enum {
     SKEP_HANDSHAKE_TIMEOUT_US = 10000000, /* from accepted or connected to muxed */
     SKEP_RSA_BITS_MIN = 2048,
     SKEP_RSA_BITS_MAX = 8192,
+    SKEP_PUBLIC_KEY_MESSAGE_MAX = 2048, /* bytes of a peer's PublicKey message */
+    SKEP_KEY_TEXT_MAX = 64 << 10,       /* bytes of an RSA key as DER, PEM or the text that owns a record */
+    SKEP_IDENTITY_FILE_MAX = 16 << 10,  /* bytes of a node's own key file */
 
     /* yamux */
     SKEP_YAMUX_WINDOW = 256 << 10,       /* at the start of each stream, by specification */
@@ -54,8 +57,10 @@ enum {
     SKEP_IDENTIFY_MESSAGES_MAX = 10,
     SKEP_IDENTIFY_PROTOCOLS_MAX = 256,
     SKEP_KAD_MESSAGE_MAX = 64 << 10, /* FIND_NODE needs no more; larger ones end the stream */
-    SKEP_KAD_PEERS_MAX = 20,
+    SKEP_KAD_PEERS_MAX = 20, /* in one answer, the wanted one apart */
     SKEP_KAD_ASKED_MAX = 60,       /* peers asked in one lookup */
+    SKEP_KAD_CANDIDATES_MAX = 128, /* peers that one lookup remembers: the nearest */
+    SKEP_KAD_IDLE_US = 60000000,   /* an inbound kad stream without requests is reset */
     SKEP_SERVICE_STREAMS_MAX = 16, /* inbound kad, identify push and ping streams of one peer: each may hold a message */
     SKEP_DIAL_ADDRESSES_MAX = 16,  /* tried in one dial */
     SKEP_HINTS_MAX = 4096,         /* who named whom to us; the oldest is forgotten */
@@ -71,6 +76,7 @@ enum {
     SKEP_STREAM_UNCONSUMED_MAX = 256 << 10, /* delivered but not used up; above it a stream gives no window back */
     SKEP_STREAMS_PER_PEER_MAX = 256,  /* inbound streaming calls in progress from one peer; the rest are reset */
     SKEP_RPC_IDLE_PEERS = 256,        /* peers without a call whose bookkeeping is kept */
+    SKEP_RPC_SPARE_MAX = 512,         /* ended calls, and ended requests, whose memory is kept for the next */
     SKEP_REQUEST_BYTES_MAX = 512 << 20, /* of inbound requests held; above half of it a peer's share is at most a quarter */
     SKEP_REQUEST_TIMEOUT_US = 30000000, /* an inbound request that makes no progress for so long is dropped */
 

@@ -17,7 +17,7 @@
 #include "crypto/ossl.h"
 #include "crypto/secret.h"
 
-enum { EXPONENT_BITS_MAX = 31, KEY_FILE_MAX = 64 << 10 };
+enum { EXPONENT_BITS_MAX = 31 };
 
 /* A huge exponent makes each verification as dear as a signature; Go refuses those above 31 bits, and even ones are no RSA. */
 bool skep_rsa_usable(const EVP_PKEY *pkey)
@@ -82,7 +82,7 @@ int skep_private_key_from_rsa_der(struct skep_private_key **out, const struct sk
 
     *out = NULL;
     skep_ossl_get();
-    if (der.len == 0 || der.len > KEY_FILE_MAX)
+    if (der.len == 0 || der.len > SKEP_KEY_TEXT_MAX)
         return SKEP_EKEY;
     ctx = OSSL_DECODER_CTX_new_for_pkey(&pkey, "DER", "type-specific", "RSA", EVP_PKEY_KEYPAIR, NULL, NULL);
     if (!ctx)
@@ -109,7 +109,7 @@ int skep_private_key_from_pem(struct skep_private_key **out, const struct skep_m
 
     *out = NULL;
     skep_ossl_get();
-    if (pem.len == 0 || pem.len > KEY_FILE_MAX)
+    if (pem.len == 0 || pem.len > SKEP_KEY_TEXT_MAX)
         return SKEP_EKEY;
     bio = BIO_new_mem_buf(pem.data, (int)pem.len);
     if (!bio)
@@ -281,7 +281,7 @@ EVP_PKEY *skep_rsa_of_openssh(const struct skep_mem *mem, skep_bytes text)
     EVP_PKEY *pkey = NULL;
 
     skep_ossl_get();
-    if (!skep_bytes_equal(skep_bytes_take(&text, sizeof lead - 1), skep_bytes_str(lead)) || text.len > KEY_FILE_MAX)
+    if (!skep_bytes_equal(skep_bytes_take(&text, sizeof lead - 1), skep_bytes_str(lead)) || text.len > SKEP_KEY_TEXT_MAX)
         return NULL;
     skep_buf_init(&buf, mem);
     if (skep_base64_decode(&buf, text) < 0)

@@ -42,7 +42,6 @@ enum {
     SKEP_KAD_BUCKETS = 64, /* by shared leading bits of the hashes; the last holds the rest */
     SKEP_KAD_BUCKET_SIZE = 20,
     SKEP_KAD_QUERY_TIMEOUT_US = 5000000,
-    SKEP_KAD_IDLE_US = 60000000, /* an inbound stream without requests */
 };
 
 struct skep_conn;

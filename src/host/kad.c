@@ -232,8 +232,6 @@ void skep_kad_forget_hints(struct skep_host *host)
 
 /* ---- asked ---- */
 
-enum { CANDIDATES_MAX = 128 };
-
 struct candidate {
     struct skep_kad_entry entry;
     enum { NEW, ASKED, ANSWERED, FAILED } state;
@@ -243,7 +241,7 @@ struct skep_kad_lookup {
     struct skep_host *host;
     struct skep_peer_id target;
     uint8_t hash[SKEP_SHA256_LEN];
-    struct candidate candidates[CANDIDATES_MAX]; /* nearest first */
+    struct candidate candidates[SKEP_KAD_CANDIDATES_MAX]; /* nearest first */
     size_t count, asked, in_flight;
     bool walking; /* past the hint */
     bool found;
@@ -311,8 +309,8 @@ static void add_candidate(struct skep_kad_lookup *lookup, const struct skep_peer
     if (candidate_of(lookup, id) || skep_peer_id_equal(id, &lookup->host->options.identity->id))
         return;
     skep_sha256(new.entry.hash, skep_peer_id_view(id));
-    if (lookup->count == CANDIDATES_MAX) {
-        if (!skep_kad_nearer(new.entry.hash, lookup->candidates[CANDIDATES_MAX - 1].entry.hash, lookup->hash))
+    if (lookup->count == SKEP_KAD_CANDIDATES_MAX) {
+        if (!skep_kad_nearer(new.entry.hash, lookup->candidates[SKEP_KAD_CANDIDATES_MAX - 1].entry.hash, lookup->hash))
             return;
         lookup->count--;
     }

@@ -4,9 +4,8 @@
 #ifndef SKEP_PEER_KEY_H
 #define SKEP_PEER_KEY_H
 
+#include "base/limits.h"
 #include "peer/peer_id.h"
-
-enum { SKEP_PUBLIC_KEY_MESSAGE_MAX = 2048, SKEP_IDENTITY_FILE_MAX = 16384 };
 
 /** A node's own identity. */
 struct skep_identity {

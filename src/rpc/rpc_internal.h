@@ -65,7 +65,7 @@ static inline struct rpc_host *rpc_host_of(struct skep_rpc *rpc)
 }
 
 /* Buffers that grew beyond this are not kept for the next call. */
-enum { RPC_BUFFER_KEPT = 64 << 10, RPC_FREE_KEPT = 512, RPC_SMALL_BODY = 1400 };
+enum { RPC_BUFFER_KEPT = 64 << 10, RPC_SMALL_BODY = 1400 };
 
 /* rpc_host.c */
 struct rpc_peer *skep_rpc_peer_get(struct rpc_host *rpc, const struct skep_peer_id *id); /* with a reference; NULL: no memory */

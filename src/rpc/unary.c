@@ -73,7 +73,7 @@ static void call_put(struct call *call)
     call->stream = NULL;
     trim(&call->reader.held);
     trim(&call->request);
-    if (rpc->free_call_count >= RPC_FREE_KEPT) {
+    if (rpc->free_call_count >= SKEP_RPC_SPARE_MAX) {
         call_free(call);
         return;
     }

@@ -71,7 +71,7 @@ static void inbound_put(struct inbound *inbound)
     if (inbound->reader.held.cap > RPC_BUFFER_KEPT)
         skep_buf_fini(&inbound->reader.held);
     skep_buf_clear(&inbound->reader.held);
-    if (rpc->free_inbound_count >= RPC_FREE_KEPT) {
+    if (rpc->free_inbound_count >= SKEP_RPC_SPARE_MAX) {
         inbound_free(inbound);
         return;
     }

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "support/test.h"
 
 enum { ARGS_MAX = 32, OUTPUT_MAX = 65536, START_TIMEOUT_MS = 30000, END_TIMEOUT_MS = 60000, STAYING_MAX = 8 };
@@ -244,7 +245,7 @@ static int start_swarm(void **state)
 
 static int stop_swarm(void **state)
 {
-    static const char *const names[] = {"stdin", "stdout", "stderr", "key", "loose", "junk", "scores.npy", "short.npy", "new.key"};
+    static const char *const names[] = {"stdin", "stdout", "stderr", "key", "loose", "junk", "scores.npy", "short.npy", "new.key", "big"};
     int code = swarm.pid > 0 ? stop(&swarm, SIGINT) : -1;
 
     (void)state;
@@ -406,6 +407,22 @@ static void bad_input_is_named_and_nothing_is_sent(void **state)
             fail_msg("case %zu: more than one line: %s", i, r.err);
         if (accept(fd, NULL, NULL) >= 0 || errno != EAGAIN)
             fail_msg("case %zu: it connected", i);
+    }
+    close(fd);
+}
+
+static void a_file_one_byte_past_256_mib_is_refused(void **state)
+{
+    const char *path = in_folder("big");
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    (void)state;
+    assert_true(fd >= 0);
+    for (off_t extra = 1; extra >= 0; extra--) { /* holes, which take no place on the disk */
+        assert_int_equal(ftruncate(fd, (off_t)SKEP_CMD_INPUT_MAX + extra), 0);
+        RUN("find", "--prefix", "ffn.", "--grid", "2", "--scores", path);
+        expect_code(2);
+        assert_int_equal(strstr(r.err, "it is longer than 256 MiB") != NULL, extra);
     }
     close(fd);
 }
@@ -707,6 +724,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(help_of_every_subcommand_has_an_example),
         cmocka_unit_test(the_version_is_one_line),
         cmocka_unit_test(bad_input_is_named_and_nothing_is_sent),
+        cmocka_unit_test(a_file_one_byte_past_256_mib_is_refused),
         cmocka_unit_test(without_join_there_is_nobody_to_ask),
         cmocka_unit_test(an_initial_peer_that_is_not_there_is_named),
         cmocka_unit_test(a_deadline_gives_124),

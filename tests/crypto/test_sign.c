@@ -335,6 +335,23 @@ static void private_keys_survive_their_encodings(void **state)
     skep_private_key_free(key);
 }
 
+static void an_rsa_key_one_byte_past_64_kib_is_refused(void **state)
+{
+    skep_bytes pem = skep_bytes_str(test_str(test_get(test_vectors("records.json"), "key"), "private_pem"));
+    uint8_t *text = malloc((size_t)SKEP_KEY_TEXT_MAX + 1);
+    struct skep_private_key *key;
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, '\n', (size_t)SKEP_KEY_TEXT_MAX + 1); /* what follows the key is not looked at */
+    memcpy(text, pem.data, pem.len);
+    assert_int_equal(skep_private_key_from_pem(&key, &skep_mem_std, skep_bytes_of(text, SKEP_KEY_TEXT_MAX)), 0);
+    skep_private_key_free(key);
+    assert_int_equal(skep_private_key_from_pem(&key, &skep_mem_std, skep_bytes_of(text, (size_t)SKEP_KEY_TEXT_MAX + 1)), SKEP_EKEY);
+    assert_null(key);
+    free(text);
+}
+
 static int use_a_key(const struct skep_mem *mem, void *user)
 {
     uint8_t seed[SKEP_ED25519_LEN] = {1};
@@ -392,6 +409,7 @@ int main(void)
         cmocka_unit_test(signed_records_of_hivemind_verify),
         cmocka_unit_test(pss_salts_have_the_greatest_length),
         cmocka_unit_test(private_keys_survive_their_encodings),
+        cmocka_unit_test(an_rsa_key_one_byte_past_64_kib_is_refused),
         cmocka_unit_test(each_failing_allocation_is_reported),
     };
 

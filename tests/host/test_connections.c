@@ -166,6 +166,34 @@ static void a_dead_address_costs_only_a_short_stagger_when_there_is_another(void
     world_fini(&world);
 }
 
+static void of_a_peers_addresses_16_are_tried_in_one_dial(void **state)
+{
+    struct skep_host_stats stats;
+    struct world world;
+    struct node *a, *b;
+    struct asked asked;
+
+    (void)state;
+    world_init(&world, 1, NULL);
+    a = world_add(&world, NULL);
+    b = world_add(&world, NULL);
+    for (uint16_t port = 1; port <= SKEP_DIAL_ADDRESSES_MAX + 1; port++) {
+        struct skep_multiaddr refused = b->addr;
+
+        refused.port = port;
+        skep_host_add_address(a->host, &b->identity.id, &refused);
+    }
+    asked_init(&asked);
+    assert_int_equal(skep_host_connect(a->host, &asked.request, &b->identity.id, NULL, 0), 0);
+    world_run(&world, 20 * SECOND);
+    assert_int_equal(asked.done, 1);
+    assert_int_equal(asked.rc, SKEP_EREFUSED);
+    skep_host_stats(a->host, &stats);
+    assert_int_equal(stats.dials, SKEP_DIAL_ADDRESSES_MAX);
+    assert_int_equal(stats.dials_failed, 1);
+    world_fini(&world);
+}
+
 static void failed_dials_say_why(void **state)
 {
     struct world world;
@@ -577,6 +605,7 @@ int main(void)
         cmocka_unit_test(simultaneous_dials_leave_the_same_connection_at_both_ends),
         cmocka_unit_test(an_idle_connection_is_closed_and_dialled_again_when_needed),
         cmocka_unit_test(a_dead_address_costs_only_a_short_stagger_when_there_is_another),
+        cmocka_unit_test(of_a_peers_addresses_16_are_tried_in_one_dial),
         cmocka_unit_test(failed_dials_say_why),
         cmocka_unit_test(dialling_oneself_is_refused_by_id_and_by_address),
         cmocka_unit_test(one_connection_beyond_each_limit_is_refused),

@@ -93,6 +93,31 @@ static void one_byte_beyond_the_message_limit_is_refused(void **state)
     skep_buf_fini(&buf);
 }
 
+static void of_one_answer_20_peers_and_the_wanted_one_are_read(void **state)
+{
+    struct skep_multiaddr addr = {.kind = SKEP_ADDR_IP4, .ip = {10, 0, 0, 1}, .port = 9};
+    struct named named = {0};
+    struct skep_buf out;
+    skep_bytes in, body;
+    size_t mark;
+
+    (void)state;
+    skep_buf_init(&out, &skep_mem_std);
+    mark = skep_kad_begin_answer(&out);
+    for (uint8_t i = 0; i < SKEP_KAD_PEERS_MAX + 2; i++) {
+        struct skep_kad_peer peer = {.id = {.len = 34, .bytes = {0x12, 0x20, i}}, .addrs = &addr, .addr_count = 1};
+
+        skep_kad_put_peer(&out, &peer);
+    }
+    skep_kad_end_answer(&out, mark);
+    in = skep_buf_view(&out);
+    assert_int_equal(skep_kad_next(&in, &body), 1);
+    assert_int_equal(skep_kad_read_answer(body, note, &named), 0);
+    assert_int_equal(named.count, SKEP_KAD_PEERS_MAX + 1);
+    assert_int_equal(named.id[SKEP_KAD_PEERS_MAX].bytes[2], SKEP_KAD_PEERS_MAX);
+    skep_buf_fini(&out);
+}
+
 static bool never_live(void *user, const struct skep_peer_id *id)
 {
     (void)id;
@@ -243,6 +268,111 @@ static void a_peer_is_found_through_one_that_was_met_just_now(void **state)
     /* The hub has not said yet that it speaks kad. */
     assert_int_equal(world_connect(&world, a, hub), 0);
     assert_int_equal(find(&world, a, target), 0);
+    world_fini(&world);
+}
+
+/* ---- peers that name strangers, again and again ---- */
+
+static void name_strangers(struct skep_stream *stream, void *user, skep_bytes data)
+{
+    struct world *world = user;
+    struct skep_buf out;
+    size_t mark;
+
+    skep_stream_consume(stream, data.len);
+    skep_buf_init(&out, &skep_mem_std);
+    mark = skep_kad_begin_answer(&out);
+    for (size_t i = 0; i < SKEP_KAD_PEERS_MAX; i++) {
+        struct skep_multiaddr addr = world->nodes[0].addr; /* a port that refuses */
+        struct skep_kad_peer peer = {.addrs = &addr, .addr_count = 1};
+
+        addr.port = 9;
+        random_peer(&world->env.prng, &peer.id);
+        skep_kad_put_peer(&out, &peer);
+    }
+    skep_kad_end_answer(&out, mark);
+    assert_int_equal(skep_stream_write(stream, skep_buf_view(&out)), 0);
+    skep_buf_fini(&out);
+}
+
+static void strangers_end(struct skep_stream *stream, void *user)
+{
+    (void)user;
+    skep_stream_release(stream);
+}
+
+static void strangers_closed(struct skep_stream *stream, void *user, int rc)
+{
+    (void)stream;
+    (void)user;
+    (void)rc;
+}
+
+static const struct skep_stream_events strangers_events = {
+    .on_data = name_strangers, .on_eof = strangers_end, .on_close = strangers_closed};
+
+static void on_strangers_stream(void *user, struct skep_stream *stream)
+{
+    skep_stream_use(stream, &strangers_events, user);
+}
+
+static void a_lookup_remembers_128_peers_and_asks_60_of_them(void **state)
+{
+    enum { LIARS = 9 }; /* with 20 strangers each: more than are remembered */
+    struct skep_host_options client = {0};
+    struct skep_host_stats before, after;
+    struct world world;
+    struct node *a, nowhere = {0};
+
+    (void)state;
+    assert_true(LIARS * (SKEP_KAD_PEERS_MAX + 1) > SKEP_KAD_CANDIDATES_MAX);
+    world_init(&world, 1, NULL);
+    a = world_add(&world, &client);
+    for (int i = 0; i < LIARS; i++) {
+        struct node *liar = world_add(&world, &client);
+
+        assert_int_equal(skep_host_serve(liar->host, SKEP_PROTO_KAD, on_strangers_stream, &world), 0);
+        assert_int_equal(world_connect(&world, a, liar), 0);
+    }
+    world_run(&world, 1 * SECOND);
+    random_peer(&world.env.prng, &nowhere.identity.id);
+    skep_host_stats(a->host, &before);
+    assert_int_equal(find(&world, a, &nowhere), SKEP_ENOTFOUND);
+    skep_host_stats(a->host, &after);
+    assert_int_equal(after.streams_opened - before.streams_opened, SKEP_KAD_ASKED_MAX);
+    world_fini(&world);
+}
+
+static void of_4097_hints_the_oldest_is_forgotten(void **state)
+{
+    struct skep_peer_id first, second, via, id;
+    struct skep_hint *hint;
+    struct world world;
+    struct node *a;
+
+    (void)state;
+    world_init(&world, 1, NULL);
+    a = world_add(&world, NULL);
+    random_peer(&world.env.prng, &via);
+    random_peer(&world.env.prng, &first);
+    random_peer(&world.env.prng, &second);
+    skep_host_hint(a->host, &first, &via);
+    skep_host_hint(a->host, &second, &via);
+    for (int i = 2; i < SKEP_HINTS_MAX; i++) {
+        random_peer(&world.env.prng, &id);
+        skep_host_hint(a->host, &id, &via);
+    }
+    HASH_FIND(hh, a->host->hints, &first, sizeof first, hint);
+    assert_non_null(hint);
+    random_peer(&world.env.prng, &id);
+    skep_host_hint(a->host, &id, &via);
+    HASH_FIND(hh, a->host->hints, &first, sizeof first, hint);
+    assert_null(hint);
+    HASH_FIND(hh, a->host->hints, &second, sizeof second, hint);
+    assert_non_null(hint);
+    HASH_FIND(hh, a->host->hints, &id, sizeof id, hint);
+    assert_non_null(hint);
+    assert_int_equal(HASH_CNT(hh, a->host->hints), SKEP_HINTS_MAX);
     world_fini(&world);
 }
 
@@ -403,10 +533,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_and_answers_are_those_of_p2pd),
         cmocka_unit_test(one_byte_beyond_the_message_limit_is_refused),
+        cmocka_unit_test(of_one_answer_20_peers_and_the_wanted_one_are_read),
         cmocka_unit_test(the_table_gives_the_nearest_first_and_keeps_twenty_a_bucket),
         cmocka_unit_test(a_peer_is_found_through_whoever_named_it),
         cmocka_unit_test(peers_are_found_iteratively_among_twenty_hosts),
         cmocka_unit_test(a_peer_is_found_through_one_that_was_met_just_now),
+        cmocka_unit_test(a_lookup_remembers_128_peers_and_asks_60_of_them),
+        cmocka_unit_test(of_4097_hints_the_oldest_is_forgotten),
         cmocka_unit_test(a_peer_that_nobody_knows_is_not_found),
         cmocka_unit_test(find_node_is_served_as_p2pd_serves_it),
         cmocka_unit_test(other_requests_reset_the_stream),

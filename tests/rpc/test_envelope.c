@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The envelope of unary calls and the frames of streaming calls, against bytes of hivemind (tests/vectors/rpc.json). */
+#include "base/limits.h"
+#include "base/pb.h"
 #include "base/varint.h"
 #include "rpc/envelope.h"
 #include "rpc/frame.h"
@@ -224,6 +226,23 @@ static void the_text_of_an_error_frame_is_read(void **state)
     assert_int_equal(skep_rpc_frame_error_text(test_unhex("0aff")).len, 0);
 }
 
+static void of_an_errors_text_in_a_stream_4_kib_are_kept(void **state)
+{
+    static const char text[SKEP_ERROR_TEXT_MAX + 1] = {'N', 'o'};
+    struct skep_buf body;
+
+    (void)state;
+    for (size_t extra = 0; extra < 2; extra++) {
+        skep_bytes kept;
+
+        skep_buf_init(&body, &skep_mem_std);
+        skep_pb_put_bytes(&body, 1, skep_bytes_of(text, SKEP_ERROR_TEXT_MAX + extra));
+        kept = skep_rpc_frame_error_text(skep_buf_view(&body));
+        assert_true(skep_bytes_equal(kept, skep_bytes_of(text, SKEP_ERROR_TEXT_MAX)));
+        skep_buf_fini(&body);
+    }
+}
+
 static void frames_come_out_the_same_wherever_they_are_cut(void **state)
 {
     skep_bytes wire = test_unhex("00000000000000000208050000000000000000020807010000000000000000");
@@ -285,6 +304,7 @@ int main(void)
         cmocka_unit_test(frames_of_hivemind_are_read_and_written),
         cmocka_unit_test(the_end_mark_is_hiveminds),
         cmocka_unit_test(the_text_of_an_error_frame_is_read),
+        cmocka_unit_test(of_an_errors_text_in_a_stream_4_kib_are_kept),
         cmocka_unit_test(frames_come_out_the_same_wherever_they_are_cut),
         cmocka_unit_test(a_wrong_marker_or_a_frame_above_the_bound_is_refused),
     };

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "rpc/envelope.h"
+#include "rpc/rpc_internal.h"
 
 enum { SECOND = 1000000 };
 
@@ -46,7 +47,7 @@ static int ask(struct pair *pair, struct asked *asked, const char *method, const
 
 /* What the handlers do. */
 struct held {
-    struct skep_rpc_request *request[600];
+    struct skep_rpc_request *request[800];
     size_t count, canceled;
 };
 
@@ -393,6 +394,71 @@ static void requests_beyond_the_bound_of_one_peer_are_reset(void **state)
     teardown(&pair);
 }
 
+/* ---- what is kept between calls ---- */
+
+static void of_257_idle_peers_the_one_idle_for_longest_is_forgotten(void **state)
+{
+    struct skep_peer_id id = {.len = 34, .bytes = {0x12, 0x20}}, first = id;
+    struct rpc_host *rpc;
+    struct rpc_peer *peer;
+    struct pair pair;
+
+    (void)state;
+    setup(&pair);
+    rpc = rpc_host_of(pair.a);
+    for (uint16_t i = 0; i <= SKEP_RPC_IDLE_PEERS; i++) {
+        HASH_FIND(hh, rpc->peers, &first, sizeof first, peer);
+        assert_true(i == 0 || peer);
+        skep_put_be16(id.bytes + 2, i);
+        assert_non_null(peer = skep_rpc_peer_get(rpc, &id));
+        skep_rpc_peer_put(rpc, peer);
+    }
+    HASH_FIND(hh, rpc->peers, &first, sizeof first, peer);
+    assert_null(peer);
+    assert_int_equal(HASH_COUNT(rpc->peers), SKEP_RPC_IDLE_PEERS);
+    assert_int_equal(rpc->idle_count, SKEP_RPC_IDLE_PEERS);
+    teardown(&pair);
+}
+
+static void after_a_burst_512_calls_and_requests_are_kept(void **state)
+{
+    enum { CALLERS = 3, EACH = SKEP_HANDLERS_PER_PEER_MAX, QUEUED = SKEP_RPC_SPARE_MAX + 1 - EACH };
+    static struct asked asked[CALLERS * EACH + QUEUED];
+    struct skep_rpc *callers[CALLERS];
+    struct pair pair;
+    struct held held = {0};
+    size_t count = 0;
+
+    (void)state;
+    memset(asked, 0, sizeof asked);
+    setup(&pair);
+    callers[0] = pair.a;
+    for (size_t i = 1; i < CALLERS; i++) {
+        struct skep_host *host = fake_host_new(&pair.net, (uint8_t)('b' + i));
+
+        assert_int_equal(skep_rpc_host_new(&callers[i], &pair.net.env.env, host), 0);
+    }
+    assert_int_equal(skep_rpc_serve(pair.b, "C.hold", hold, &held), 0);
+    for (size_t i = 0; i < CALLERS; i++)
+        for (size_t j = 0; j < (i == 0 ? (size_t)EACH + QUEUED : (size_t)EACH); j++, count++) {
+            asked[count].call.done = on_done;
+            assert_int_equal(skep_rpc_call_start(callers[i], &asked[count].call, fake_host_id(pair.host_b), "C.hold",
+                                                 skep_bytes_str("x"), SKEP_NEVER_US), 0);
+        }
+    fake_net_run(&pair.net, SECOND);
+    assert_int_equal(held.count, CALLERS * EACH); /* all at once, and so are the calls of the first with those in its line */
+    for (size_t i = EACH; i < EACH + QUEUED; i++)
+        skep_rpc_call_cancel(pair.a, &asked[i].call);
+    for (size_t i = 0; i < held.count; i++)
+        skep_rpc_reply(held.request[i], skep_bytes_str("y"));
+    fake_net_run(&pair.net, SECOND);
+    assert_int_equal(rpc_host_of(pair.a)->free_call_count, SKEP_RPC_SPARE_MAX);
+    assert_int_equal(rpc_host_of(pair.b)->free_inbound_count, SKEP_RPC_SPARE_MAX);
+    for (size_t i = 1; i < CALLERS; i++)
+        skep_rpc_host_free(callers[i]);
+    teardown(&pair);
+}
+
 static void on_raw_data(struct skep_stream *stream, void *user, skep_bytes data)
 {
     (void)user;
@@ -521,11 +587,15 @@ struct rogue {
     struct skep_stream *stream;
     int close_rc;
     bool closed, answered;
+    size_t got;
 };
 
 static void rogue_data(struct skep_stream *stream, void *user, skep_bytes data)
 {
-    ((struct rogue *)user)->answered = true;
+    struct rogue *rogue = user;
+
+    rogue->answered = true;
+    rogue->got += data.len;
     skep_stream_consume(stream, data.len);
 }
 
@@ -578,6 +648,61 @@ static void malformed_requests_are_reset_and_counted(void **state)
         assert_int_equal(rogue.close_rc, SKEP_EPEER_RESET);
         assert_int_equal(stats_of(pair.b).malformed, i + 1);
     }
+    teardown(&pair);
+}
+
+static void answer_at_length(struct skep_stream *stream, void *user, skep_bytes data)
+{
+    skep_stream_consume(stream, data.len);
+    assert_int_equal(skep_stream_write(stream, skep_buf_view(user)), 0);
+}
+
+static void on_lengthy_closed(struct skep_stream *stream, void *user, int rc)
+{
+    (void)stream;
+    (void)user;
+    (void)rc;
+}
+
+static const struct skep_stream_events lengthy_events = {.on_data = answer_at_length, .on_close = on_lengthy_closed};
+
+static void on_lengthy_stream(void *user, struct skep_stream *stream)
+{
+    skep_stream_use(stream, &lengthy_events, user);
+}
+
+static void of_an_errors_text_4_kib_are_kept_and_sent(void **state)
+{
+    static const uint8_t call_id[SKEP_CALL_ID_LEN];
+    uint8_t head[SKEP_ENVELOPE_HEAD_MAX];
+    char text[SKEP_ERROR_TEXT_MAX + 2] = "";
+    struct asked asked = {0};
+    struct rogue rogue;
+    struct skep_buf answer;
+    struct pair pair;
+    size_t head_len = skep_envelope_answer_head(head, call_id, true, SKEP_ERROR_TEXT_MAX + 1);
+
+    (void)state;
+    memset(text, 'x', SKEP_ERROR_TEXT_MAX + 1);
+    setup(&pair);
+    /* kept: of what a peer sends that has no such bound */
+    skep_buf_init(&answer, &skep_mem_std);
+    skep_buf_put(&answer, head, head_len);
+    skep_buf_put(&answer, text, SKEP_ERROR_TEXT_MAX + 1);
+    assert_int_equal(skep_host_serve(pair.host_b, "C.lengthy", on_lengthy_stream, &answer), 0);
+    assert_int_equal(ask(&pair, &asked, "C.lengthy", "x"), 0);
+    fake_net_run(&pair.net, SECOND);
+    assert_int_equal(asked.count, 1);
+    assert_int_equal(asked.rc, SKEP_EPEER_REMOTE);
+    assert_int_equal(asked.reply_len, SKEP_ERROR_TEXT_MAX);
+    skep_buf_fini(&answer);
+    /* sent: by one of our handlers */
+    head_len = skep_envelope_answer_head(head, call_id, true, SKEP_ERROR_TEXT_MAX);
+    assert_int_equal(skep_rpc_serve(pair.b, "DHTProtocol.rpc_ping", refuse, text), 0);
+    send_rogue(&pair, &rogue, GOOD_CALL, false);
+    assert_int_equal(rogue.got, head_len + SKEP_ERROR_TEXT_MAX);
+    skep_stream_reset(rogue.stream);
+    fake_host_lose(pair.host_b);
     teardown(&pair);
 }
 
@@ -766,6 +891,9 @@ int main(void)
         cmocka_unit_test(an_answer_may_have_4_mib_and_a_larger_one_becomes_an_error),
         cmocka_unit_test(handlers_come_and_go_while_running),
         cmocka_unit_test(malformed_requests_are_reset_and_counted),
+        cmocka_unit_test(of_an_errors_text_4_kib_are_kept_and_sent),
+        cmocka_unit_test(of_257_idle_peers_the_one_idle_for_longest_is_forgotten),
+        cmocka_unit_test(after_a_burst_512_calls_and_requests_are_kept),
         cmocka_unit_test(a_fin_or_a_byte_after_the_request_cancels_it),
         cmocka_unit_test(a_request_that_stops_half_way_is_dropped_in_time),
         cmocka_unit_test(malformed_answers_end_the_call_with_a_named_error),
