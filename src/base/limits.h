@@ -38,6 +38,7 @@ enum {
     SKEP_YAMUX_SESSION_WINDOW_MAX = 64 << 20, /* sum of a session's windows above which none grows */
     SKEP_YAMUX_FRAME_DATA_MAX = 65507,   /* of a frame we send: with its header it fills one Noise message */
     SKEP_YAMUX_QUEUED_MAX = 64 << 20,    /* unsent bytes of one connection above which inbound streams are refused */
+    SKEP_HOST_QUEUED_MAX = 256 << 20,    /* of all connections of a host, above which those with more than a window unsent open none */
     SKEP_YAMUX_REFUSALS_MAX = 32,        /* runs of refused streams whose resets are unsent; further resets are dropped */
     SKEP_YAMUX_LATE_FIN_US = 5000,       /* a FIN that nobody waits for goes with other frames until then */
     SKEP_YAMUX_KEEPALIVE_US = 30000000,
@@ -93,7 +94,8 @@ enum {
     SKEP_DHT_FIND_KEYS_MAX = 4096,  /* keys of one rpc_find; hivemind asks for 16 */
     SKEP_DHT_PINGS_MAX = 64,        /* pings of ours in flight to verify nodes that sent requests, or that a full bucket asks about */
     SKEP_DHT_VERIFY_INTERVAL_US = 10000000, /* a newcomer is verified at most so often a peer */
-    SKEP_DHT_VALIDATIONS_MAX = 64,  /* rpc_ping with validate being called back at once; the rest are told "not available" */
+    SKEP_DHT_VALIDATIONS_PER_PEER_MAX = 8, /* of them for one sender, which may know us by several addresses */
+    SKEP_DHT_VALIDATIONS_MAX = 256, /* rpc_ping with validate being called back at once; the rest are told "not available" */
     SKEP_DHT_VALIDATED_A_TURN = 64, /* records of one rpc_store that validators check before the loop goes on to others */
     SKEP_DHT_ONCE_PEERS_MAX = 4096, /* peers remembered for the two intervals */
     SKEP_DHT_NEAREST_MAX = 64,      /* nodes of one result of a find that we look at */

@@ -45,11 +45,21 @@ static void on_called_back(struct skep_dht_ping *ping, int rc, const struct skep
     free_validation(v);
 }
 
+/* One peer must not take all places: hivemind peers who join through us would be told that nobody can reach them, and give up. */
+static size_t validations_of(const struct skep_dht *dht, const struct skep_peer_id *peer)
+{
+    size_t count = 0;
+
+    for (const struct skep_list *node = dht->validations.next; node != &dht->validations; node = node->next)
+        count += skep_peer_id_equal(SKEP_LIST_ITEM(node, const struct validation, entry)->request->peer, peer);
+    return count;
+}
+
 static bool call_back(struct skep_dht *dht, struct skep_rpc_request *request, const struct skep_dht_id *claimed)
 {
     struct validation *v;
 
-    if (dht->validation_count >= SKEP_DHT_VALIDATIONS_MAX)
+    if (dht->validation_count >= SKEP_DHT_VALIDATIONS_MAX || validations_of(dht, request->peer) >= SKEP_DHT_VALIDATIONS_PER_PEER_MAX)
         return false;
     v = skep_mem_zalloc(dht->mem, 1, sizeof *v);
     if (!v)

@@ -119,33 +119,52 @@ static void hold(void *user, struct skep_rpc_request *request)
     (void)user, (void)request; /* never answers: the call back takes its three seconds */
 }
 
-static void at_most_64_senders_are_called_back_at_a_time(void **state)
+/* `senders` peers that answer no ping, each with `each` requests to be called back. @return how many were answered at once. */
+static size_t ask_to_be_called_back(size_t senders, size_t each)
 {
     static struct pinged pinged[SKEP_DHT_VALIDATIONS_MAX + 1];
     struct skep_dht_id id = swarm_key("caller");
     struct skep_buf request;
-    struct skep_rpc *caller;
-    size_t done = 0;
+    size_t count = 0, done = 0;
 
-    (void)state;
-    begin(1);
-    assert_int_equal(skep_sim_net_add(swarm.net, &caller), 0);
-    assert_int_equal(skep_rpc_serve(caller, SKEP_DHT_RPC_PING, hold, NULL), 0);
+    assert_true(senders * each <= SKEP_COUNT_OF(pinged));
     skep_buf_init(&request, &skep_mem_std);
     skep_dht_ping_request_encode(&request, &id, true);
-    for (size_t i = 0; i < SKEP_COUNT_OF(pinged); i++) {
-        pinged[i] = (struct pinged){.call = {.done = on_pong}};
-        assert_int_equal(skep_rpc_call_start(caller, &pinged[i].call, &swarm.rpc[0]->self, SKEP_DHT_RPC_PING, skep_buf_view(&request), SKEP_NEVER_US), 0);
+    for (size_t i = 0; i < senders; i++) {
+        struct skep_rpc *caller;
+
+        assert_int_equal(skep_sim_net_add(swarm.net, &caller), 0);
+        assert_int_equal(skep_rpc_serve(caller, SKEP_DHT_RPC_PING, hold, NULL), 0);
+        for (size_t n = 0; n < each; n++, count++) {
+            pinged[count] = (struct pinged){.call = {.done = on_pong}};
+            assert_int_equal(skep_rpc_call_start(caller, &pinged[count].call, &swarm.rpc[0]->self, SKEP_DHT_RPC_PING, skep_buf_view(&request), SKEP_NEVER_US), 0);
+        }
     }
     skep_buf_fini(&request);
     skep_sim_clock_run_for(&swarm.clock, SKEP_SIM_SECOND);
-    for (size_t i = 0; i < SKEP_COUNT_OF(pinged); i++)
+    for (size_t i = 0; i < count; i++)
         done += pinged[i].done;
-    assert_int_equal(done, 1); /* the one too many is told at once that it is not available */
-    assert_int_equal(swarm.dht[0]->validation_count, SKEP_DHT_VALIDATIONS_MAX);
+    assert_int_equal(swarm.dht[0]->validation_count, count - done);
     skep_sim_clock_run_for(&swarm.clock, 5 * SKEP_SIM_SECOND);
-    for (size_t i = 0; i < SKEP_COUNT_OF(pinged); i++)
+    for (size_t i = 0; i < count; i++)
         assert_true(pinged[i].done && !pinged[i].available);
+    return done;
+}
+
+/* The one too many is told at once that it is not available. */
+static void one_sender_is_called_back_for_eight_pings_at_a_time(void **state)
+{
+    (void)state;
+    begin(1);
+    assert_int_equal(ask_to_be_called_back(1, SKEP_DHT_VALIDATIONS_PER_PEER_MAX + 1), 1);
+    end();
+}
+
+static void at_most_256_senders_are_called_back_at_a_time(void **state)
+{
+    (void)state;
+    begin(1);
+    assert_int_equal(ask_to_be_called_back(SKEP_DHT_VALIDATIONS_MAX + 1, 1), 1);
     end();
 }
 
@@ -396,7 +415,8 @@ int main(void)
         cmocka_unit_test(of_one_peer_too_many_the_longest_ago_is_forgotten),
         cmocka_unit_test(without_memory_it_is_not_done),
         cmocka_unit_test(at_most_64_newcomers_are_verified_at_a_time),
-        cmocka_unit_test(at_most_64_senders_are_called_back_at_a_time),
+        cmocka_unit_test(one_sender_is_called_back_for_eight_pings_at_a_time),
+        cmocka_unit_test(at_most_256_senders_are_called_back_at_a_time),
         cmocka_unit_test(at_most_64_newcomers_are_sent_records_at_a_time),
         cmocka_unit_test(validators_check_64_records_a_turn),
         cmocka_unit_test(a_key_asks_at_most_256_nodes),
