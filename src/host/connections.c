@@ -287,6 +287,7 @@ static struct skep_host_peer *join_peer(struct skep_conn *conn, const struct ske
         skep_host_peer_put(conn->host, peer);
         return NULL;
     }
+    skep_yamux_share_queued(conn->mux, &conn->host->queued);
     conn->peer = peer;
     conn->opened_order = ++conn->host->conns_opened;
     skep_list_push_back(&peer->conns, &conn->peer_entry);

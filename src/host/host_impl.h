@@ -216,6 +216,7 @@ struct skep_host {
     struct skep_address_book *book;
     struct skep_list conns, flushes, dials, requests, timed, lookups, kad_streams;
     size_t conn_count, handshake_count;
+    size_t queued; /* unsent bytes of all connections */
     uint64_t conns_opened;
     struct skep_timer flush_timer, push_timer, timed_timer;
     struct skep_listener *listeners[SKEP_HOST_ADDRESSES_MAX];

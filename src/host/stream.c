@@ -468,6 +468,11 @@ size_t skep_stream_queued(const struct skep_stream *stream)
     return stream->mux ? skep_yamux_queued(stream->mux) : stream->pending.len;
 }
 
+bool skep_stream_has_room(const struct skep_stream *stream, size_t len)
+{
+    return !stream->mux || skep_yamux_has_room(stream->conn->mux, len);
+}
+
 void skep_stream_close_write(struct skep_stream *stream)
 {
     if (stream->write_closed)
@@ -512,6 +517,8 @@ void skep_stream_finish(struct skep_stream *stream)
     if (stream->state == STREAM_OPEN && stream->mux && !stream->write_closed) {
         stream->write_closed = true;
         skep_yamux_close_write_late(stream->mux);
+        if (!stream->conn->handling) /* else the flush at the end of the event sees to it */
+            skep_conn_deadline_came_nearer(stream->conn);
     }
     skep_stream_release(stream);
 }

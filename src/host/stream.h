@@ -34,6 +34,10 @@ int skep_stream_write(struct skep_stream *stream, skep_bytes data);
 /** Bytes written that have not yet been handed to the connection. */
 size_t skep_stream_queued(const struct skep_stream *stream);
 
+/** May so many more bytes be queued for this peer? false: it, or all peers together, leave too much unread (SKEP_YAMUX_QUEUED_MAX,
+ *  SKEP_HOST_QUEUED_MAX); what it asked for is better not sent. Writing is not held to it. */
+bool skep_stream_has_room(const struct skep_stream *stream, size_t len);
+
 /** FIN after what is queued. Reading goes on. */
 void skep_stream_close_write(struct skep_stream *stream);
 

@@ -101,6 +101,14 @@ static void fill(struct skep_yamux_chunk *chunk, skep_bytes *data)
     chunk->end += (uint32_t)got.len;
 }
 
+static void count_queued(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool, size_t more, size_t less)
+{
+    queue->len += more - less;
+    pool->queued += more - less;
+    if (pool->queued_total)
+        *pool->queued_total += more - less;
+}
+
 int skep_yamux_queue_put(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool, skep_bytes data)
 {
     size_t room = queue->tail ? queue->tail->cap - queue->tail->end : 0;
@@ -108,8 +116,7 @@ int skep_yamux_queue_put(struct skep_yamux_queue *queue, struct skep_yamux_pool 
 
     if (!new_chain(pool, data.len - SKEP_MIN(data.len, room), &fresh))
         return SKEP_ENOMEM;
-    queue->len += data.len;
-    pool->queued += data.len;
+    count_queued(queue, pool, data.len, 0);
     if (queue->tail) {
         fill(queue->tail, &data);
         queue->tail->next = fresh;
@@ -126,8 +133,7 @@ int skep_yamux_queue_put(struct skep_yamux_queue *queue, struct skep_yamux_pool 
 void skep_yamux_queue_take(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool, uint8_t *out, size_t n)
 {
     assert(n <= queue->len);
-    queue->len -= n;
-    pool->queued -= n;
+    count_queued(queue, pool, 0, n);
     while (n > 0) {
         struct skep_yamux_chunk *chunk = queue->head;
         size_t piece = SKEP_MIN(n, (size_t)(chunk->end - chunk->start));
@@ -148,7 +154,7 @@ void skep_yamux_queue_take(struct skep_yamux_queue *queue, struct skep_yamux_poo
 void skep_yamux_queue_clear(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool)
 {
     free_chain(pool, queue->head);
-    pool->queued -= queue->len;
+    count_queued(queue, pool, 0, queue->len);
     *queue = (struct skep_yamux_queue){0};
 }
 

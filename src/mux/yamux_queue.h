@@ -12,7 +12,8 @@ struct skep_yamux_pool {
     const struct skep_mem *mem;
     struct skep_yamux_chunk *small, *big; /* spare ones */
     uint8_t small_count, big_count;
-    size_t queued; /* bytes in all queues of the session */
+    size_t queued;        /* bytes in all queues of the session */
+    size_t *queued_total; /* of all sessions that share it, or NULL */
 };
 
 struct skep_yamux_queue {

@@ -176,11 +176,22 @@ static void refuse(struct skep_yamux *session, uint32_t id)
     }
 }
 
+/* Where all connections together leave too much unread, those that read are served on: they have little unsent. */
+bool skep_yamux_has_room(const struct skep_yamux *session, size_t more)
+{
+    const struct skep_yamux_pool *pool = &session->pool;
+    size_t queued = pool->queued + more;
+
+    if (queued > SKEP_YAMUX_QUEUED_MAX)
+        return false;
+    return !pool->queued_total || *pool->queued_total + more <= SKEP_HOST_QUEUED_MAX || queued <= SKEP_YAMUX_WINDOW;
+}
+
 /* Who does not read our answers may not ask on. */
 static bool takes_streams(const struct skep_yamux *session)
 {
     return !session->local_gone && session->backlog < SKEP_YAMUX_BACKLOG_MAX && session->held < SKEP_YAMUX_STREAMS_MAX &&
-           session->pool.queued <= SKEP_YAMUX_QUEUED_MAX;
+           skep_yamux_has_room(session, 0);
 }
 
 /* @return 0 with *out the new stream, or NULL if it was refused; SKEP_EPEER_PROTO. */
@@ -550,6 +561,12 @@ void skep_yamux_free(struct skep_yamux *session, int rc)
     HASH_CLEAR(hh, session->streams);
     trim(session);
     skep_mem_free(session->mem, session);
+}
+
+void skep_yamux_share_queued(struct skep_yamux *session, size_t *total)
+{
+    assert(session->pool.queued == 0);
+    session->pool.queued_total = total;
 }
 
 static uint64_t keepalive_us(const struct skep_yamux *session)

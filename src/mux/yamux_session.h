@@ -49,6 +49,9 @@ struct skep_yamux_stats {
 /** @param is_client  the dialler: odd ids. */
 int skep_yamux_new(struct skep_yamux **out, const struct skep_mem *mem, bool is_client, const struct skep_yamux_events *events, void *user);
 
+/** Add the session's unsent bytes to *total, which it shares with others and outlives it (SKEP_HOST_QUEUED_MAX). Before anything is written. */
+void skep_yamux_share_queued(struct skep_yamux *session, size_t *total);
+
 /** Every live stream gets on_close with rc. */
 void skep_yamux_free(struct skep_yamux *session, int rc);
 
@@ -76,6 +79,10 @@ void skep_yamux_stats(const struct skep_yamux *session, struct skep_yamux_stats 
 
 /** As many streams of ours as may be (SKEP_YAMUX_OPENING_MAX) are not yet acknowledged: skep_yamux_open() would fail until one is or ends. */
 bool skep_yamux_opening_full(const struct skep_yamux *session);
+
+/** May the peer have so many more bytes? It leaves too much unread (SKEP_YAMUX_QUEUED_MAX), or all do (SKEP_HOST_QUEUED_MAX) and it is none of
+ *  the better: then its new streams are refused, and it should get no answers. Writing is not held to it. */
+bool skep_yamux_has_room(const struct skep_yamux *session, size_t more);
 
 /** @return 0; SKEP_ELIMIT (SKEP_YAMUX_STREAMS_MAX, SKEP_YAMUX_OPENING_MAX), SKEP_ECLOSED (gone away, ids used up), SKEP_ENOMEM.
  *  The SYN rides on the first data frame if some is written before the next pull, else on a window update. */

@@ -106,10 +106,14 @@ static void answer(struct inbound *inbound, bool is_error, skep_bytes body)
     size_t head_len = skep_envelope_answer_head(head, inbound->call_id, is_error, body.len);
 
     assert(head_len > 0);
-    if (skep_rpc_write(inbound->stream, head, head_len, body) < 0)
+    if (!skep_stream_has_room(inbound->stream, head_len + body.len)) {
+        inbound->rpc->stats.refused++; /* who asked at once for more than it reads */
         skep_stream_reset(inbound->stream);
-    else
+    } else if (skep_rpc_write(inbound->stream, head, head_len, body) < 0) {
+        skep_stream_reset(inbound->stream);
+    } else {
         skep_stream_release(inbound->stream);
+    }
     inbound->stream = NULL;
 }
 

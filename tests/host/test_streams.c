@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Streams between two hosts over links that delay bytes and cut them at random places. */
 #include "base/limits.h"
+#include "host/host_impl.h"
 #include "world.h"
 
 static const char echo[] = "/test/echo";
@@ -138,6 +139,78 @@ static void after_its_fin_a_side_still_reads(void **state)
     user_fini(&user);
     world_fini(&world);
     service_fini(&service);
+}
+
+static void a_fin_waits_for_the_echo_of_the_protocol(void **state)
+{
+    struct skep_sim_net_options net = {.delay_us_min = 10 * MS, .delay_us_max = 10 * MS};
+    struct service service = {0};
+    struct world world;
+    struct user user;
+    struct node *a, *b;
+
+    (void)state;
+    world_init(&world, 1, &net);
+    a = world_add(&world, NULL);
+    b = world_add(&world, NULL);
+    skep_host_serve(b->host, echo, service_on_stream, &service);
+    assert_int_equal(world_connect(&world, a, b), 0);
+    world_run(&world, 1 * SECOND);
+    user_init(&user);
+    user_open(&user, a, b, echo);
+    skep_stream_write(user.stream, skep_bytes_str("all of it"));
+    skep_stream_close_write(user.stream);
+    world_run(&world, 10 * MS);
+    assert_int_equal(service.users[0].got.len, 9); /* the data does not wait */
+    world_run(&world, 19 * MS);
+    assert_int_equal(service.users[0].eof, 0);
+    world_run(&world, 2 * MS);
+    assert_int_equal(service.users[0].eof, 1);
+    skep_stream_reset(user.stream);
+    user_fini(&user);
+    world_fini(&world);
+    service_fini(&service);
+}
+
+static void the_fin_of_a_finished_stream_rides_along_or_follows_in_5_ms(void **state)
+{
+    struct skep_sim_net_options net = {.delay_us_min = 10 * MS, .delay_us_max = 10 * MS};
+
+    (void)state;
+    for (int company = 0; company < 2; company++) {
+        struct service service = {.echo = true};
+        struct world world;
+        struct user user, other;
+        struct node *a, *b;
+
+        world_init(&world, 1, &net);
+        a = world_add(&world, NULL);
+        b = world_add(&world, NULL);
+        skep_host_serve(b->host, echo, service_on_stream, &service);
+        assert_int_equal(world_connect(&world, a, b), 0);
+        world_run(&world, 1 * SECOND);
+        user_init(&user);
+        user_init(&other);
+        user_open(&user, a, b, echo);
+        user_open(&other, a, b, echo);
+        skep_stream_write(user.stream, skep_bytes_str("request"));
+        world_run(&world, 25 * MS);
+        assert_int_equal(user.got.len, 7);
+        skep_stream_finish(user.stream);
+        world_run(&world, 1 * MS);
+        if (company)
+            skep_stream_write(other.stream, skep_bytes_str("more"));
+        world_run(&world, 11 * MS);
+        assert_int_equal(service.users[0].eof, company);
+        world_run(&world, SKEP_YAMUX_LATE_FIN_US);
+        assert_int_equal(service.users[0].eof, 1);
+        assert_int_equal(service.users[0].closed, 1);
+        skep_stream_reset(other.stream);
+        user_fini(&user);
+        user_fini(&other);
+        world_fini(&world);
+        service_fini(&service);
+    }
 }
 
 static void a_reset_ends_the_stream_at_the_other_side_only_there_with_an_event(void **state)
@@ -417,6 +490,69 @@ static void who_does_not_give_window_back_stops_the_writer_and_nobody_else(void 
     free(block);
 }
 
+static void unsent_bytes_are_counted_over_all_connections(void **state)
+{
+    enum { LEN = 1 << 20, CLIENTS = 3 };
+    struct service slow = {.hold = true}, quick = {.echo = true};
+    struct user clients[CLIENTS], other;
+    struct world world;
+    struct node *server, *reader;
+    uint8_t *block = calloc(1, LEN);
+    size_t sum = 0;
+
+    (void)state;
+    world_init(&world, 8, NULL);
+    server = world_add(&world, NULL);
+    skep_host_serve(server->host, echo, service_on_stream, &quick);
+    for (size_t i = 0; i < CLIENTS; i++) { /* who do not read */
+        struct node *client = world_add(&world, NULL);
+
+        skep_host_serve(client->host, "/test/slow", service_on_stream, &slow);
+        world_knows(server, client);
+        world_knows(client, server);
+        user_init(&clients[i]);
+        user_open(&clients[i], server, client, "/test/slow");
+        skep_stream_write(clients[i].stream, skep_bytes_of(block, LEN));
+    }
+    reader = world_add(&world, NULL);
+    world_knows(reader, server);
+    world_run(&world, 5 * SECOND);
+    for (size_t i = 0; i < CLIENTS; i++)
+        sum += skep_stream_queued(clients[i].stream);
+    assert_true(sum > CLIENTS * (size_t)SKEP_YAMUX_WINDOW);
+    assert_int_equal(server->host->queued, sum);
+    server->host->queued += SKEP_HOST_QUEUED_MAX; /* of many more such clients */
+    assert_false(skep_stream_has_room(clients[0].stream, 1));
+    user_init(&other);
+    user_open(&other, &world.nodes[1], server, echo);
+    world_run(&world, 1 * SECOND);
+    assert_int_equal(other.rc, SKEP_EPEER_RESET);
+    user_fini(&other);
+    user_init(&other);
+    user_open(&other, reader, server, echo);
+    skep_stream_write(other.stream, skep_bytes_str("hello"));
+    world_run(&world, 1 * SECOND);
+    assert_int_equal(other.got.len, 5);
+    assert_true(skep_stream_has_room(quick.users[0].stream, SKEP_YAMUX_WINDOW));
+    assert_false(skep_stream_has_room(quick.users[0].stream, SKEP_YAMUX_WINDOW + 1));
+    skep_stream_reset(other.stream);
+    server->host->queued -= SKEP_HOST_QUEUED_MAX;
+    skep_stream_reset(clients[0].stream);
+    assert_int_equal(skep_sim_net_cut(world.net, server->ip, world.nodes[2].ip), 1);
+    world_run(&world, 1 * SECOND);
+    assert_int_equal(server->host->queued, skep_stream_queued(clients[2].stream));
+    skep_host_disconnect(server->host, &world.nodes[3].identity.id);
+    world_run(&world, 1 * SECOND);
+    assert_int_equal(server->host->queued, 0);
+    for (size_t i = 0; i < CLIENTS; i++)
+        user_fini(&clients[i]);
+    user_fini(&other);
+    world_fini(&world);
+    service_fini(&slow);
+    service_fini(&quick);
+    free(block);
+}
+
 static void a_lost_connection_ends_its_streams(void **state)
 {
     struct service service = {0};
@@ -481,12 +617,15 @@ int main(void)
         cmocka_unit_test(a_stream_may_be_opened_and_written_before_there_is_a_connection),
         cmocka_unit_test(a_request_and_its_answer_take_one_round_trip),
         cmocka_unit_test(after_its_fin_a_side_still_reads),
+        cmocka_unit_test(a_fin_waits_for_the_echo_of_the_protocol),
+        cmocka_unit_test(the_fin_of_a_finished_stream_rides_along_or_follows_in_5_ms),
         cmocka_unit_test(a_reset_ends_the_stream_at_the_other_side_only_there_with_an_event),
         cmocka_unit_test(a_protocol_nobody_serves_is_reported_as_unsupported),
         cmocka_unit_test(a_service_may_refuse_a_stream),
         cmocka_unit_test(a_released_stream_is_not_cut_while_its_bytes_move),
         cmocka_unit_test(a_released_stream_that_the_peer_does_not_close_is_reset),
         cmocka_unit_test(who_does_not_give_window_back_stops_the_writer_and_nobody_else),
+        cmocka_unit_test(unsent_bytes_are_counted_over_all_connections),
         cmocka_unit_test(a_lost_connection_ends_its_streams),
         cmocka_unit_test(freeing_a_host_ends_its_streams_as_cancelled),
         cmocka_unit_test(a_stream_in_use_no_longer_counts_for_the_backlog),

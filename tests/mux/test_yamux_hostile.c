@@ -226,6 +226,33 @@ static void who_leaves_64_mib_unread_opens_no_more_streams(void **state)
     one_end(&one);
 }
 
+static void above_256_mib_of_all_sessions_those_that_read_are_served_on(void **state)
+{
+    size_t total = 0;
+
+    (void)state;
+    one_start(&one, false);
+    skep_yamux_share_queued(one.session, &total);
+    assert_int_equal(one_get(&one, WINDOW, SYN, 1, 0), 0);
+    one_write(&one.seen[0], SKEP_YAMUX_WINDOW);
+    assert_int_equal(total, SKEP_YAMUX_WINDOW);
+    total += SKEP_HOST_QUEUED_MAX; /* of others */
+    assert_int_equal(one_get(&one, WINDOW, SYN, 3, 0), 0);
+    assert_int_equal(one_stats(&one).streams_refused, 0);
+    one_write(&one.seen[0], 1);
+    assert_int_equal(one_get(&one, WINDOW, SYN, 5, 0), 0);
+    assert_int_equal(one_stats(&one).streams_refused, 1);
+    total = SKEP_HOST_QUEUED_MAX; /* the others' have left: this is no more than may be */
+    assert_int_equal(one_get(&one, WINDOW, SYN, 7, 0), 0);
+    assert_int_equal(one_stats(&one).streams_refused, 1);
+    total = SKEP_YAMUX_WINDOW + 1;
+    one_sent(&one); /* a window of it */
+    assert_int_equal(total, 1);
+    skep_yamux_reset(one.seen[0].stream);
+    assert_int_equal(total, 0);
+    one_end(&one);
+}
+
 static void a_flood_of_pings_keeps_16_answers(void **state)
 {
     (void)state;
@@ -331,6 +358,7 @@ int main(void)
         cmocka_unit_test(live_streams_are_at_most_4096_whoever_opened_them),
         cmocka_unit_test(we_wait_for_the_peer_after_256_streams_not_acknowledged),
         cmocka_unit_test(who_leaves_64_mib_unread_opens_no_more_streams),
+        cmocka_unit_test(above_256_mib_of_all_sessions_those_that_read_are_served_on),
         cmocka_unit_test(a_flood_of_pings_keeps_16_answers),
         cmocka_unit_test(the_windows_of_a_session_stop_growing_at_64_mib),
         cmocka_unit_test(each_allocation_may_fail),

@@ -354,6 +354,11 @@ int skep_stream_write(struct skep_stream *stream, skep_bytes data)
     return 0;
 }
 
+bool skep_stream_has_room(const struct skep_stream *stream, size_t len)
+{
+    return stream->host->net->room == 0 || len <= stream->host->net->room;
+}
+
 size_t skep_stream_queued(const struct skep_stream *stream)
 {
     return stream->out.len;

@@ -14,6 +14,7 @@ struct fake_net {
     size_t chunk;       /* bytes of one on_data; 0: all there is */
     size_t window;      /* bytes in flight before consume; 0: no limit */
     size_t open_max;    /* streams a host may have open at once before SKEP_ELIMIT; 0: no limit */
+    size_t room;        /* bytes that skep_stream_has_room() allows; 0: no limit */
     size_t resets, opens;
     size_t most_in_flight; /* of unconsumed bytes on one stream */
     struct skep_timer timer;

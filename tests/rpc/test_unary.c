@@ -706,6 +706,26 @@ static void of_an_errors_text_4_kib_are_kept_and_sent(void **state)
     teardown(&pair);
 }
 
+static void who_leaves_too_much_unread_gets_a_reset_instead_of_an_answer(void **state)
+{
+    static const char request[] = "0123456789";
+    struct pair pair;
+    struct asked asked = {0};
+
+    (void)state;
+    setup(&pair);
+    assert_int_equal(skep_rpc_serve(pair.b, "C.echo", echo, NULL), 0);
+    pair.net.room = 23; /* an empty answer in its envelope */
+    for (size_t extra = 0; extra < 2; extra++) {
+        assert_int_equal(ask_for(&pair, &asked, "C.echo", skep_bytes_of(request, extra), 3 * SECOND), 0);
+        fake_net_run(&pair.net, SECOND);
+        assert_int_equal(asked.count, extra + 1);
+        assert_int_equal(asked.rc, extra == 0 ? 0 : SKEP_EPEER_RESET);
+        assert_int_equal(stats_of(pair.b).refused, extra);
+    }
+    teardown(&pair);
+}
+
 static void a_fin_or_a_byte_after_the_request_cancels_it(void **state)
 {
     struct pair pair;
@@ -894,6 +914,7 @@ int main(void)
         cmocka_unit_test(of_an_errors_text_4_kib_are_kept_and_sent),
         cmocka_unit_test(of_257_idle_peers_the_one_idle_for_longest_is_forgotten),
         cmocka_unit_test(after_a_burst_512_calls_and_requests_are_kept),
+        cmocka_unit_test(who_leaves_too_much_unread_gets_a_reset_instead_of_an_answer),
         cmocka_unit_test(a_fin_or_a_byte_after_the_request_cancels_it),
         cmocka_unit_test(a_request_that_stops_half_way_is_dropped_in_time),
         cmocka_unit_test(malformed_answers_end_the_call_with_a_named_error),
