@@ -71,6 +71,15 @@ async def table(_dht, node: DHTNode):
     return [peer.to_base58() for peer in node.protocol.routing_table.peer_id_to_uid]
 
 
+async def store_long(_dht, node: DHTNode, key, length, ttl):
+    return await node.store(key, "z" * length, get_dht_time() + ttl)
+
+
+async def get_long(_dht, node: DHTNode, key):
+    found = await node.get(key)
+    return found and [len(found.value), set(found.value) == {"z"}]
+
+
 class Peer:
     def __init__(self):
         self.dht = None
@@ -105,6 +114,13 @@ class Peer:
 
     def ping_by_id(self, peer_id):
         return self.dht.run_coroutine(partial(ping_by_id, peer_id=peer_id))
+
+    # hivemind's own pipe to its DHT process breaks on messages above some 64 KiB, so long values are made and looked at inside.
+    def store_long(self, key, length, ttl):
+        return bool(self.dht.run_coroutine(partial(store_long, key=key, length=length, ttl=ttl)))
+
+    def get_long(self, key):
+        return self.dht.run_coroutine(partial(get_long, key=key))
 
     def table(self):
         return self.dht.run_coroutine(table)
