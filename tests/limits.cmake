@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Every bound of base/limits.h has a row in docs/limits.md, and every row names a bound that exists.
+# Every bound of base/limits.h has a row in docs/limits.md, and every row names a bound that exists and a test.
 # cmake -P tests/limits.cmake (CTest: limits)
 cmake_minimum_required(VERSION 3.24)
 file(READ ${CMAKE_CURRENT_LIST_DIR}/../src/base/limits.h header)
@@ -20,6 +20,15 @@ endforeach()
 foreach(row ${rows})
   if(NOT row IN_LIST bounds)
     message("docs/limits.md: ${row} is not in base/limits.h")
+    math(EXPR bad "${bad} + 1")
+  endif()
+endforeach()
+string(REPLACE ";" "," page "${page}")
+string(REGEX MATCHALL "\n\\| `SKEP_[^\n]*" rows "${page}")
+foreach(row ${rows})
+  if(NOT row MATCHES "\\| `test_[a-z0-9_]+: [^|]*\\|$")
+    string(REGEX MATCH "SKEP_[A-Z0-9_]+" bound "${row}")
+    message("docs/limits.md: ${bound} has no test")
     math(EXPR bad "${bad} + 1")
   endif()
 endforeach()

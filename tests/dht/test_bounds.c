@@ -3,6 +3,7 @@
 #include "sim/swarm.h"
 
 #include "base/limits.h"
+#include "dht/beam.h"
 #include "dht/node_internal.h"
 
 static struct swarm swarm;
@@ -379,6 +380,98 @@ static void of_each_result_64_nodes_are_looked_at(void **state)
     }
 }
 
+static void a_lookup_remembers_at_most_16384_nodes(void **state)
+{
+    struct skep_dht_id id = swarm_key("wanted");
+    uint32_t tail = skep_get_be32(id.bytes + 16);
+    struct skep_dht_lookup *lookup;
+    struct skep_peer_id peer;
+
+    (void)state;
+    begin(1);
+    assert_int_equal(skep_dht_lookup_new(&lookup, swarm.dht[0], 1, false), 0);
+    lookup->keys[0].id = id;
+    for (uint32_t i = 0; i <= SKEP_DHT_LOOKUP_NODES_MAX; i++) { /* each nearer than those before */
+        skep_put_be32(id.bytes + 16, tail ^ (SKEP_DHT_LOOKUP_NODES_MAX + 1 - i));
+        peer = peer_of(i);
+        assert_int_equal(skep_beam_add(lookup, &lookup->keys[0], &id, &peer, SKEP_DHT_NO_NODE), i < SKEP_DHT_LOOKUP_NODES_MAX);
+    }
+    assert_int_equal(lookup->node_count, SKEP_DHT_LOOKUP_NODES_MAX);
+    assert_int_equal(lookup->keys[0].count, lookup->beam_cap);
+    skep_dht_lookup_free(lookup);
+    end();
+}
+
+/* Knows nothing and nobody but itself. */
+static void find_nothing(void *user, struct skep_rpc_request *request)
+{
+    struct skep_dht_find_request find;
+    struct skep_buf out;
+
+    assert_int_equal(skep_dht_find_request_decode(&find, request->data), 0);
+    skep_buf_init(&out, &skep_mem_std);
+    for (size_t i = 0; i < find.keys.left; i++)
+        skep_pb_end(&out, skep_pb_begin(&out, 2));
+    skep_dht_find_response_end(&out, user);
+    skep_rpc_reply(request, skep_buf_view(&out));
+    skep_buf_fini(&out);
+}
+
+static struct {
+    size_t requests, most;
+} store_requests;
+
+static void take_stores(void *user, struct skep_rpc_request *request)
+{
+    struct skep_dht_store_request stores;
+    bool ok[8] = {true, true, true, true, true, true, true, true};
+    struct skep_buf out;
+
+    (void)user;
+    store_requests.requests++;
+    store_requests.most = SKEP_MAX(store_requests.most, request->data.len);
+    assert_int_equal(skep_dht_store_request_decode(&stores, request->data), 0);
+    assert_in_range(stores.count, 1, SKEP_COUNT_OF(ok));
+    skep_buf_init(&out, &skep_mem_std);
+    skep_dht_store_response_encode(&out, NULL, ok, stores.count);
+    skep_rpc_reply(request, skep_buf_view(&out));
+    skep_buf_fini(&out);
+}
+
+static void a_store_request_has_at_most_1_mib_of_records(void **state)
+{
+    static const struct skep_dht_store_options elsewhere = {.exclude_self = true};
+    static uint8_t value[SKEP_DHT_STORE_REQUEST_BYTES / 2];
+    struct skep_dht_id id;
+    struct skep_rpc *rpc;
+
+    (void)state;
+    memset(id.bytes, 1, sizeof id.bytes);
+    for (size_t extra = 0; extra < 2; extra++) {
+        struct skep_dht_store_item item = {.key = {NULL, SKEP_DHT_ID_LEN}, .subkey = {NULL, 1}, .value = {NULL, sizeof value - 100}};
+        struct skep_dht_record records[2];
+        unsigned accepted[2];
+
+        begin(1);
+        for (size_t i = 0; i < 2; i++) { /* both together: 1 MiB in the request, or one byte more */
+            size_t around = skep_dht_store_item_len(&item) - item.value.len;
+
+            records[i] = swarm_record(i == 0 ? "one" : "other", "", swarm_now(&swarm) + 60);
+            records[i].value = skep_bytes_of(value, sizeof value - around + (i == 0 ? 0 : extra));
+        }
+        store_requests.requests = store_requests.most = 0;
+        assert_int_equal(skep_sim_net_add(swarm.net, &rpc), 0);
+        assert_int_equal(skep_rpc_serve(rpc, SKEP_DHT_RPC_FIND, find_nothing, &id), 0);
+        assert_int_equal(skep_rpc_serve(rpc, SKEP_DHT_RPC_STORE, take_stores, NULL), 0);
+        skep_dht_met(swarm.dht[0], &id, &rpc->self);
+        assert_int_equal(swarm_store_many(&swarm, 0, records, 2, &elsewhere, accepted, NULL, NULL), 0);
+        assert_true(accepted[0] == 1 && accepted[1] == 1);
+        assert_int_equal(store_requests.requests, 1 + extra);
+        assert_true(store_requests.most <= SKEP_DHT_STORE_REQUEST_BYTES + 64); /* with who we are */
+        end();
+    }
+}
+
 static void options_out_of_range_are_refused(void **state)
 {
     struct skep_dht_options options;
@@ -421,6 +514,8 @@ int main(void)
         cmocka_unit_test(validators_check_64_records_a_turn),
         cmocka_unit_test(a_key_asks_at_most_256_nodes),
         cmocka_unit_test(of_each_result_64_nodes_are_looked_at),
+        cmocka_unit_test(a_lookup_remembers_at_most_16384_nodes),
+        cmocka_unit_test(a_store_request_has_at_most_1_mib_of_records),
         cmocka_unit_test(options_out_of_range_are_refused),
     };
 
