@@ -142,6 +142,7 @@ static int search(struct skep_session *session, const struct wanted *w, double *
     skep_op *op = NULL;
     int code = SKEP_EXIT_DONE;
 
+    assert(times_ms);
     skep_cmd_search_init(&s, prefix, &w->grid, &w->scores);
     s.options.beam_size = (size_t)w->beam;
     s.options.num_workers = (size_t)w->workers;

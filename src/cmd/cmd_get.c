@@ -111,6 +111,7 @@ static int get(const struct skep_cmd_args *args)
         size_t count;
         int rc;
 
+        assert(keys);
         for (size_t i = 0; i < args->count; i++)
             keys[i] = skep_key_text(args->items[i]);
         rc = skep_dht_get(&op, session.node, keys, args->count, &get_options, NULL, NULL);

@@ -212,6 +212,7 @@ static int declare_share(struct skep_local_swarm *swarm, size_t node, const skep
     size_t count = 0;
     int rc;
 
+    assert(share);
     for (size_t i = node; i < swarm->expert_count; i += swarm->count)
         share[count++] = swarm->uids[i];
     if (count == 0)

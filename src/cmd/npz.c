@@ -123,7 +123,7 @@ static int inflate_raw(const struct skep_mem *mem, uint8_t *to, size_t len, skep
 static int unpack(skep_bytes file, const struct zip_entry *entry, const struct skep_mem *mem, skep_bytes *bytes,
                   uint8_t **owned, struct skep_cmd_why *why)
 {
-    skep_bytes packed;
+    skep_bytes packed = {NULL, 0};
     int rc = packed_bytes(file, entry, &packed, why);
 
     if (rc < 0)
@@ -153,7 +153,7 @@ static int add_member(struct skep_npz *out, const struct skep_mem *mem, skep_byt
     struct skep_npz_member *member = &out->members[out->count];
     struct skep_cmd_why inner = {.text = ""};
     uint8_t *owned = NULL;
-    skep_bytes name = entry->name, bytes;
+    skep_bytes name = entry->name, bytes = {NULL, 0};
     int rc;
 
     if (name.len > 4 && memcmp(name.data + name.len - 4, ".npy", 4) == 0)

@@ -93,7 +93,7 @@ static size_t shortest_real(char out[REAL_TEXT_MAX], const char *number, size_t 
     if ((plus = strchr(out, '+')))
         memmove(plus, plus + 1, strlen(plus)); /* 1e300, as Jansson writes it */
     if (!strpbrk(out, ".e"))
-        strcat(out, ".0");
+        memcpy(out + strlen(out), ".0", sizeof ".0");
     return strlen(out);
 }
 

@@ -47,6 +47,7 @@ static void choose_best(struct skep_host_peer *peer)
     {
         struct skep_conn *conn = SKEP_LIST_ITEM(node, struct skep_conn, peer_entry);
 
+        assert(best);
         /* Of two that the peer dialled it is the peer's to close one. */
         conn->surplus = conn != best && (conn->is_dialer || best->is_dialer);
         if (conn->surplus)

@@ -211,7 +211,7 @@ int skep_identify_finish(struct skep_identify_reader *reader, struct skep_identi
     skep_buf_init(&info->text, mem);
     info->protocols = skep_mem_zalloc(mem, counts.protocols + 1, sizeof info->protocols[0]);
     info->addrs = skep_mem_zalloc(mem, counts.addrs + 1, sizeof info->addrs[0]);
-    if (!info->protocols || !info->addrs || !skep_buf_reserve(&info->text, counts.text + 2 * (SKEP_PEER_TEXT_MAX + 1))) {
+    if (!info->protocols || !info->addrs || !skep_buf_reserve(&info->text, counts.text + (size_t)2 * (SKEP_PEER_TEXT_MAX + 1))) {
         skep_identify_info_free(mem, info);
         return SKEP_ENOMEM;
     }

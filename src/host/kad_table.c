@@ -96,7 +96,7 @@ size_t skep_kad_table_nearest(const struct skep_kad_table *table, const uint8_t 
     for (size_t b = 0; b < SKEP_KAD_BUCKETS; b++) {
         for (size_t i = 0; i < table->buckets[b].count; i++) {
             const struct skep_kad_entry *entry = &table->buckets[b].entries[i];
-            size_t at = count;
+            size_t at;
 
             if (count == cap && (cap == 0 || !skep_kad_nearer(entry->hash, out[cap - 1].hash, hash)))
                 continue;

@@ -136,7 +136,10 @@ void skep_yamux_queue_take(struct skep_yamux_queue *queue, struct skep_yamux_poo
     count_queued(queue, pool, 0, n);
     while (n > 0) {
         struct skep_yamux_chunk *chunk = queue->head;
-        size_t piece = SKEP_MIN(n, (size_t)(chunk->end - chunk->start));
+        size_t piece;
+
+        assert(chunk);
+        piece = SKEP_MIN(n, (size_t)(chunk->end - chunk->start));
 
         memcpy(out, chunk->data + chunk->start, piece);
         out += piece;

@@ -17,6 +17,7 @@ struct rpc_peer {
     UT_hash_handle hh;
     struct skep_peer_id id; /* the key, whole */
     size_t in_flight, queued_count, handling, streams;
+    bool pumping; /* its line is being let in: what fails there does not begin anew */
     size_t held; /* bytes of its requests and messages that we hold */
     struct skep_list calls;  /* struct call.entry, in flight */
     struct skep_list queued; /* struct call.entry */
