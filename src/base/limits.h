@@ -46,6 +46,7 @@ enum {
 
     /* host */
     SKEP_CONNECTIONS_MAX = 4096,
+    SKEP_FILES_SPARED = 32,                 /* file descriptors that connections leave to everything else */
     SKEP_CONNECTIONS_PER_ADDRESS_MAX = 256, /* per remote IP address (IPv6: per /64) */
     SKEP_HANDSHAKES_MAX = 256,              /* accepted connections not yet muxed */
     SKEP_CONNECTION_IDLE_US = 600000000,    /* no stream for so long: closed */

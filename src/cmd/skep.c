@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "cmd/cmd.h"
 
@@ -23,6 +24,7 @@ static void print_usage(FILE *to)
 
 static const struct skep_cmd *find_command(const char *name)
 {
+    assert(name);
     for (size_t i = 0; i < SKEP_COUNT_OF(commands); i++) {
         if (strcmp(commands[i]->name, name) == 0)
             return commands[i];
@@ -59,6 +61,17 @@ static int run(int argc, const char **argv)
     return cmd->run(cmd, argc - 1, argv + 1);
 }
 
+/* Each connection takes a file descriptor; the soft limit is often 1024, for the sake of programs that use select(). */
+static void allow_many_files(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char **args = calloc((size_t)argc + 2, sizeof *args); /* popt takes them const and may change the list */
@@ -68,6 +81,7 @@ int main(int argc, char **argv)
         return SKEP_EXIT_FAILED;
     for (int i = 0; i < argc; i++)
         args[i] = argv[i];
+    allow_many_files();
     signal(SIGPIPE, SIG_IGN); /* a closed connection or pipe is an error of the write, not our end */
     code = run(argc, args);
     skep_cmd_parse_fini();

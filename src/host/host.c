@@ -250,12 +250,15 @@ void skep_host_stats(const struct skep_host *host, struct skep_host_stats *out)
 
 /* ---- life ---- */
 
-static void set_defaults(struct skep_host_options *options)
+static void set_defaults(struct skep_host_options *options, size_t links_max)
 {
     if (!options->agent)
         options->agent = "skep/" SKEP_VERSION;
     if (options->connections_max == 0)
         options->connections_max = SKEP_CONNECTIONS_MAX;
+    /* At a limit of the system's nobody would make room for a newcomer, and we could not dial. */
+    if (links_max > 0 && options->connections_max > links_max)
+        options->connections_max = links_max;
     if (options->connections_per_address_max == 0)
         options->connections_per_address_max = SKEP_CONNECTIONS_PER_ADDRESS_MAX;
     if (options->idle_us == 0)
@@ -288,7 +291,7 @@ int skep_host_new(struct skep_host **out, struct skep_env *env, struct skep_tran
     host->env = env;
     host->transport = transport;
     host->options = *options;
-    set_defaults(&host->options);
+    set_defaults(&host->options, transport->links_max);
     init_lists(host);
     skep_buf_init(&host->scratch, env->mem);
     skep_kad_table_init(&host->kad, env->mem, &options->identity->id);

@@ -80,6 +80,7 @@ struct skep_transport_ops {
 struct skep_transport {
     const struct skep_transport_ops *ops;
     struct skep_env *env;
+    size_t links_max; /* how many links it can hold at once; 0: no limit known */
 };
 
 /** What a listener bound: port 0 became a real one; an address of "any" (0.0.0.0, ::) is expanded to the interfaces' addresses. */

@@ -8,7 +8,10 @@
 
 #include <openssl/rand.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
+
+#include "base/limits.h"
 
 enum {
     TIMER_PASSES_MAX = 16, /* timers that start timers of no delay: after so many rounds the sockets come first */
@@ -106,6 +109,16 @@ static void ignore_sigpipe(void)
     }
 }
 
+/* Every link takes a file descriptor, and the loop, its listeners and the program itself need some too. */
+static size_t links_max(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
+        return 0;
+    return files.rlim_cur >= (rlim_t)2 * SKEP_FILES_SPARED ? (size_t)files.rlim_cur - SKEP_FILES_SPARED : (size_t)files.rlim_cur / 2 + 1;
+}
+
 int skep_uv_loop_new(struct skep_uv_loop **out, const struct skep_mem *mem)
 {
     struct skep_uv_loop *loop = skep_mem_zalloc(mem, 1, sizeof *loop);
@@ -127,6 +140,7 @@ int skep_uv_loop_new(struct skep_uv_loop **out, const struct skep_mem *mem)
                                   .work = start_work};
     skep_timers_init(&loop->env.timers, mem);
     skep_uv_tcp_init(loop);
+    loop->transport.links_max = links_max();
     *out = loop;
     return 0;
 no_async:

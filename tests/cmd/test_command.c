@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -718,6 +719,20 @@ static void swarm_searches_and_draws(void **state)
     assert_non_null(strstr(r.out, "/p2p/12D3KooW"));
 }
 
+static void the_soft_limit_of_open_files_does_not_hold_it_back(void **state)
+{
+    struct rlimit before, files;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    files = before;
+    files.rlim_cur = 48; /* eight nodes need some 150 */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+    RUN("swarm", "--nodes", "8", "--experts", "4", "--grid", "2x2", "--once");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    expect_code(0);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -740,6 +755,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_batch_has_one_answer_an_example),
         cmocka_unit_test(successors_of_prefixes_are_listed),
         cmocka_unit_test(swarm_searches_and_draws),
+        cmocka_unit_test(the_soft_limit_of_open_files_does_not_hold_it_back),
     };
 
     if (argc < 2) {

@@ -328,6 +328,25 @@ static void the_connection_idle_for_longest_makes_room(void **state)
     world_fini(&world);
 }
 
+static void a_host_holds_no_more_connections_than_its_transport_has_links(void **state)
+{
+    struct skep_host_options many = {.connections_max = 100};
+    struct skep_host_stats stats;
+    struct world world;
+    struct node *server;
+
+    (void)state;
+    world_init(&world, 1, NULL);
+    skep_sim_net_transport(world.net, (const uint8_t[]){10, 0, 0, 1})->links_max = 3;
+    server = world_add(&world, &many);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(world_connect(&world, world_add(&world, NULL), server), i < 3 ? 0 : SKEP_ELOST);
+    skep_host_stats(server->host, &stats);
+    assert_int_equal(stats.connections_max, 3);
+    assert_int_equal(stats.connections, 3);
+    world_fini(&world);
+}
+
 /* ---- raw links: a peer that says nothing, or nonsense ---- */
 
 static int raw_closed;
@@ -610,6 +629,7 @@ int main(void)
         cmocka_unit_test(dialling_oneself_is_refused_by_id_and_by_address),
         cmocka_unit_test(one_connection_beyond_each_limit_is_refused),
         cmocka_unit_test(the_connection_idle_for_longest_makes_room),
+        cmocka_unit_test(a_host_holds_no_more_connections_than_its_transport_has_links),
         cmocka_unit_test(a_handshake_that_takes_too_long_is_ended_however_busy_it_is),
         cmocka_unit_test(nonsense_instead_of_a_handshake_ends_that_connection_only),
         cmocka_unit_test(one_handshake_beyond_the_limit_is_refused),

@@ -2,8 +2,10 @@
 /* The real loop: timers, work, waking, clocks. */
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "support/test.h"
 #include "transport/uv_loop.h"
 
@@ -180,6 +182,25 @@ static void the_clocks_and_the_entropy_are_real(void **state)
     skep_uv_loop_free(loop);
 }
 
+static void links_leave_file_descriptors_to_the_rest(void **state)
+{
+    struct rlimit before, files;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    files = before;
+    for (size_t limit = 64; limit <= 256; limit *= 2) {
+        struct skep_uv_loop *loop;
+
+        files.rlim_cur = limit;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+        loop = loop_new();
+        assert_int_equal(skep_uv_loop_tcp(loop)->links_max, limit - SKEP_FILES_SPARED);
+        skep_uv_loop_free(loop);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +211,7 @@ int main(void)
         cmocka_unit_test(another_thread_can_wake_a_waiting_turn),
         cmocka_unit_test(a_signal_reaches_the_loop),
         cmocka_unit_test(the_clocks_and_the_entropy_are_real),
+        cmocka_unit_test(links_leave_file_descriptors_to_the_rest),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
