@@ -4,6 +4,9 @@
 
 #include <time.h>
 
+/* A command that asks something once needs one initial peer, not all: once one has answered, the rest get this long. */
+#define CLIENT_BOOTSTRAP_US ((uint64_t)300000)
+
 enum { WATCH_INTERVAL_US = 100000 };
 
 static bool signals_blocked;
@@ -30,6 +33,8 @@ void skep_session_options(skep_node_options *options, enum skep_session_kind kin
     options->caller_driven = kind != SKEP_SESSION_PEER;
     options->log = print_log;
     options->verbosity = c->verbose == 0 ? SKEP_VERBOSITY_ERROR : c->verbose == 1 ? SKEP_VERBOSITY_INFO : SKEP_VERBOSITY_DEBUG;
+    if (kind == SKEP_SESSION_CLIENT)
+        options->bootstrap_timeout_us = CLIENT_BOOTSTRAP_US;
     if (c->max_ttl)
         options->ttl_max_s = (double)c->max_ttl_us / 1e6;
     if (kind == SKEP_SESSION_PEER) {

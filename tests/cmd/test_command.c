@@ -448,6 +448,20 @@ static void an_initial_peer_that_is_not_there_is_named(void **state)
     assert_string_equal(r.out, "");
 }
 
+static void a_silent_initial_peer_does_not_hold_up_a_command(void **state)
+{
+    char maddr[160];
+    int fd = silent_listener(maddr, sizeof maddr);
+
+    (void)state;
+    /* a peer that joins to stay would wait 3 s for it */
+    RUN("store", "beside-a-silent-peer", "1", "--ttl", "60", "--timeout", "2", "--join", join_at[0], "--join", maddr);
+    expect_code(0);
+    RUN("get", "beside-a-silent-peer", "--timeout", "2", "--join", maddr, "--join", join_at[0]);
+    expect_code(0);
+    close(fd);
+}
+
 static void a_deadline_gives_124(void **state)
 {
     char maddr[160];
@@ -742,6 +756,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_file_one_byte_past_256_mib_is_refused),
         cmocka_unit_test(without_join_there_is_nobody_to_ask),
         cmocka_unit_test(an_initial_peer_that_is_not_there_is_named),
+        cmocka_unit_test(a_silent_initial_peer_does_not_hold_up_a_command),
         cmocka_unit_test(a_deadline_gives_124),
         cmocka_unit_test(a_full_disk_is_no_success),
         cmocka_unit_test(id_makes_a_key_once_and_keeps_it),
