@@ -456,7 +456,7 @@ struct skep_transport *skep_sim_net_transport(struct skep_sim_net *net, const ui
     machine = skep_mem_zalloc(net->env->mem, 1, sizeof *machine);
     if (!machine)
         return NULL;
-    machine->transport = (struct skep_transport){&transport_ops, net->env};
+    machine->transport = (struct skep_transport){.ops = &transport_ops, .env = net->env};
     machine->net = net;
     memcpy(machine->ip, ip, 4);
     skep_list_init(&machine->listeners);

@@ -482,5 +482,5 @@ static const struct skep_transport_ops transport_ops = {tcp_dial, tcp_listen, li
 
 void skep_uv_tcp_init(struct skep_uv_loop *loop)
 {
-    loop->transport = (struct skep_transport){&transport_ops, &loop->env};
+    loop->transport = (struct skep_transport){.ops = &transport_ops, .env = &loop->env};
 }
