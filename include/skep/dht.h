@@ -17,7 +17,8 @@ extern "C" {
 /** A growing value in msgpack, in the forms Python writes. It keeps its first error; skep_pack_view() tells. */
 typedef struct skep_pack skep_pack;
 
-SKEP_API skep_pack *skep_pack_new(void); /* NULL: out of memory */
+/** @return NULL: out of memory. It need not be checked: a NULL pack takes everything, and skep_pack_view() then says SKEP_ENOMEM. */
+SKEP_API skep_pack *skep_pack_new(void);
 SKEP_API void skep_pack_free(skep_pack *pack);
 SKEP_API void skep_pack_clear(skep_pack *pack);
 SKEP_API void skep_pack_nil(skep_pack *pack);
@@ -103,7 +104,7 @@ typedef struct skep_item {
 } skep_item;
 
 typedef struct skep_get_options {
-    size_t struct_size;               /* sizeof this struct, or 0 for the defaults */
+    size_t struct_size;               /* sizeof this struct; 0 with all else zero: the defaults */
     bool latest;                      /* ask until everybody who could know has answered, take what lives longest */
     double sufficient_expiration_unix_s; /* stop at the first value that lives at least until then; 0: now */
     bool no_local;                    /* not from our own storage and cache */
@@ -129,7 +130,7 @@ typedef struct skep_record {
 } skep_record;
 
 typedef struct skep_store_options {
-    size_t struct_size;
+    size_t struct_size; /* as in skep_get_options */
     bool exclude_self; /* keep no replica here */
     bool in_cache;     /* replicas put it into their caches */
     uint64_t timeout_us;
@@ -141,7 +142,8 @@ typedef struct skep_stored {
 } skep_stored;
 
 /** @param records [count], copied with their bytes; signed by the validators first. @return 0; SKEP_EVALUE (a value or subkey is not msgpack;
- *  the text says which), SKEP_EINVAL (an expiration is NaN, past, or beyond ttl_max_s), SKEP_ESIZE, SKEP_ELIMIT, SKEP_ENOMEM. */
+ *  the text says which), SKEP_EINVAL (an expiration is NaN, past, or beyond ttl_max_s), SKEP_ESIZE (a record of some
+ *  4 MiB fits no message), SKEP_ELIMIT, SKEP_ENOMEM. */
 SKEP_API int skep_dht_store(skep_op **out, skep_node *node, const skep_record *records, size_t count, const skep_store_options *options,
                             skep_op_cb *cb, void *user_data);
 /** @return [*count] in the order of the records, owned by the operation; NULL while it runs or when it failed otherwise than by its deadline. */
@@ -170,7 +172,9 @@ SKEP_API int skep_dht_add_validator(skep_node *node, const skep_record_validator
 
 /** hivemind's RSASignatureValidator.
  *  @param pem    an RSA private key in PEM to sign with; empty: a new one.
- *  @param owner  may be NULL: receives "[owner:ssh-rsa AAAA…]", to put into keys or subkeys; the caller's to skep_free(). */
+ *  @param owner  may be NULL: receives "[owner:ssh-rsa AAAA…]", the caller's to skep_free(). Put it into a subkey, and only the owner can write the
+ *                record under it. In the text of a key it protects nothing, with hivemind as well: keys travel as their hash.
+ *  @return 0; SKEP_EKEY, SKEP_EINVAL, SKEP_ENOMEM, SKEP_ELIMIT. */
 SKEP_API int skep_dht_add_rsa_validator(skep_node *node, skep_view pem, char **owner);
 
 #ifdef __cplusplus

@@ -25,7 +25,7 @@ SKEP_API bool skep_is_prefix(const char *text);
 /* ---- declare, look up ---- */
 
 typedef struct skep_declare_options {
-    size_t struct_size; /* sizeof this struct, or 0 for the defaults */
+    size_t struct_size; /* sizeof this struct; 0 with all else zero: the defaults */
     double ttl_s;       /* 0: 60 s from now */
     double expiration_unix_s; /* 0: from ttl_s */
     const skep_peer *peer;    /* who serves them; NULL: this node */
@@ -109,7 +109,7 @@ typedef struct skep_find_cost {
 /**
  * Find up to beam_size alive experts with the highest sums of grid scores, for each example of the batch.
  * @return 0; and then nothing is sent: SKEP_EPREFIX, SKEP_EINVAL (shapes, beam size 0, NaN or +infinity; the text names the place),
- *         SKEP_ELIMIT (searches running), SKEP_ENOMEM.
+ *         SKEP_ELIMIT (searches running, a beam above 65,536), SKEP_ENOMEM.
  * Source: hivemind moe/client/beam_search.py; Ryabinin & Gusev 2020, structured gating function; docs/wire.md d.5.
  */
 SKEP_API int skep_moe_find(skep_op **out, skep_node *node, const skep_find_options *options, skep_op_cb *cb, void *user_data);
@@ -135,7 +135,7 @@ typedef struct skep_successors {
 SKEP_API int skep_moe_initial_beam(skep_op **out, skep_node *node, const skep_find_options *options, skep_op_cb *cb, void *user_data);
 
 typedef struct skep_successors_options {
-    size_t struct_size;        /* sizeof this struct, or 0 for the defaults */
+    size_t struct_size;        /* sizeof this struct; 0 with all else zero: the defaults */
     size_t grid_size;          /* coordinates at or above it are left out; 0: no bound */
     bool no_negative_caching;
     double cache_expiration_s; /* 0: 300 */

@@ -22,13 +22,13 @@ SKEP_API int skep_p2p_connect_peer(skep_op **out, skep_node *node, const skep_pe
 /** @return who answered, owned by the operation; NULL if nobody did. */
 SKEP_API const skep_peer *skep_p2p_connect_result(const skep_op *op);
 
-/** End the connection, if any. */
+/** End the connection, if any, on the loop's next turn: skep_p2p_peers() may still name the peer meanwhile. @return 0; SKEP_EPEERID. */
 SKEP_API int skep_p2p_disconnect(skep_node *node, const skep_peer *peer);
 
 /** Remember an address of a peer. @return 0 or SKEP_EMULTIADDR. */
 SKEP_API int skep_p2p_add_address(skep_node *node, const skep_peer *peer, const char *maddr);
 
-/** libp2p ping over an open or new connection. */
+/** libp2p ping over an open or new connection. @param timeout_us  here and below, as for skep_p2p_connect(). */
 SKEP_API int skep_p2p_ping(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb, void *user_data);
 /** @return the round trip in microseconds; 0 unless it succeeded. */
 SKEP_API uint64_t skep_p2p_ping_result(const skep_op *op);
@@ -58,10 +58,10 @@ SKEP_API int skep_p2p_find_peer(skep_op **out, skep_node *node, const skep_peer 
 /** Connected peers. @return how many there are, up to `cap` of them in `peers`; or < 0. From another thread this waits for the loop. */
 SKEP_API ptrdiff_t skep_p2p_peers(skep_node *node, skep_peer *peers, size_t cap);
 
-/** Ends when at least `count` peers are connected. */
+/** Ends when at least `count` peers are connected. @param timeout_us  From now, then SKEP_ETIMEDOUT; 0 only looks, SKEP_FOREVER waits. */
 SKEP_API int skep_p2p_wait_for_peers(skep_op **out, skep_node *node, size_t count, uint64_t timeout_us, skep_op_cb *cb, void *user_data);
 
-/** Our visible multiaddrs with /p2p. @return a NULL-terminated list, one skep_free() for all; NULL: out of memory. */
+/** Our visible multiaddrs with /p2p. @param count  may be NULL. @return a NULL-terminated list, one skep_free() for all; NULL: out of memory. */
 SKEP_API char **skep_p2p_addresses(skep_node *node, size_t *count);
 
 /** Announce an address, beside those of the options. @return 0 or SKEP_EMULTIADDR. */
@@ -75,7 +75,7 @@ SKEP_API int skep_p2p_method(char *out, size_t out_len, const char *name_space, 
 /**
  * Call a method at a peer.
  * @param request    Its bytes (as hivemind: a serialized protobuf); copied before this returns.
- * @param timeout_us From now, waiting in line and connecting included; SKEP_FOREVER: none.
+ * @param timeout_us From now, waiting in line and connecting included; SKEP_FOREVER: none. 0 is no time at all: SKEP_ETIMEDOUT.
  * @return 0; SKEP_ESIZE (the envelope would pass 4 MiB), SKEP_EINVAL. The operation: 0; SKEP_EPEER_REMOTE (skep_op_text() has the error's text),
  *         SKEP_ETIMEDOUT, SKEP_EPEER_UNSUPPORTED, SKEP_EPEER_RESET, SKEP_ELOST, SKEP_EUNREACH, SKEP_ELIMIT, …
  * Source: docs/wire.md b.1.
@@ -92,15 +92,16 @@ typedef struct skep_request skep_request;
 /** On the loop's thread. */
 typedef void skep_request_handler(void *user_data, skep_request *request);
 
-/** Answer a method from now on. @return 0; SKEP_EEXIST, SKEP_EINVAL, SKEP_ENOMEM. */
+/** Answer a method from now on. @return 0; SKEP_EEXIST, SKEP_EINVAL, SKEP_ESIZE (the name), SKEP_ENOMEM. */
 SKEP_API int skep_p2p_serve(skep_node *node, const char *method, skep_request_handler *handler, void *user_data);
-/** Serve a unary or streaming method no more; calls in progress end with an error. When this returns the handler will not be called again.
+/** Serve a unary or streaming method no more; calls in progress end with an error (their requests are
+ *  canceled, and still to be ended). When this returns the handler will not be called again.
  *  @return 0 or SKEP_ENOTFOUND. */
 SKEP_API int skep_p2p_unserve(skep_node *node, const char *method);
 
 SKEP_API const skep_peer *skep_request_peer(const skep_request *request);
 SKEP_API skep_view skep_request_data(const skep_request *request);
-/** Has the caller given up? It must be ended all the same. */
+/** Is the answer for nobody any more: has the caller given up, is the method served no more, is the node closed? It must be ended all the same. */
 SKEP_API bool skep_request_canceled(const skep_request *request);
 /** The bytes are copied. @return 0; SKEP_ESIZE (the request is still to be ended); SKEP_ECLOSED (too late; ended all the same). */
 SKEP_API int skep_request_reply(skep_request *request, skep_view response);
@@ -109,7 +110,9 @@ SKEP_API int skep_request_fail(skep_request *request, const char *text);
 
 /* ---- streams ----
  * Two kinds, one form: calls with many messages each way (docs/wire.md b.2), and raw streams of bytes under any protocol id.
- * A stream that was opened, or given to a handler, is the receiver's to free. Events come on the loop's thread, never from inside a call on the
+ * A stream that was opened, or given to a handler, is the receiver's to free: on_close is a good place. A handler that neither gives its stream
+ * events nor frees it has it reset, and still has to free it. Names of protocols and methods have at most 512 bytes, and no line break.
+ * Events come on the loop's thread, never from inside a call on the
  * same stream; on_close comes exactly once and last, whoever ended it, so what `user_data` points to may go after it. After it
  * every call returns SKEP_ECLOSED. */
 
@@ -117,7 +120,8 @@ SKEP_API int skep_request_fail(skep_request *request, const char *text);
 typedef struct skep_call_stream skep_call_stream;
 
 typedef struct skep_call_stream_events {
-    /** A whole message, good until this returns; its window is given back by skep_call_stream_consume(), or at once if auto_consume. */
+    /** A whole message, good until this returns; its window is given back by skep_call_stream_consume(), or when
+     *  this returns unless manual_consume. */
     void (*on_message)(void *user_data, skep_call_stream *stream, skep_view message);
     /** The backlog fell below 64 KiB after it had been above. May be NULL. */
     void (*on_writable)(void *user_data, skep_call_stream *stream);
@@ -137,7 +141,8 @@ typedef void skep_call_stream_handler(void *user_data, skep_call_stream *stream)
 SKEP_API int skep_p2p_serve_stream(skep_node *node, const char *method, skep_call_stream_handler *handler, void *user_data);
 SKEP_API void skep_call_stream_use(skep_call_stream *stream, const skep_call_stream_events *events, void *user_data);
 SKEP_API const skep_peer *skep_call_stream_peer(const skep_call_stream *stream);
-/** Send a message; copied. It takes all; who sends much waits for on_writable above 1 MiB of backlog. @return 0, SKEP_ECLOSED, SKEP_ENOMEM. */
+/** Send a message; copied. It takes all; who sends much waits for on_writable above 1 MiB of backlog.
+ *  @return 0, SKEP_ECLOSED, SKEP_ESIZE (above 8 MiB; hivemind's parts are 4 MiB), SKEP_ENOMEM. */
 SKEP_API int skep_call_stream_send(skep_call_stream *stream, skep_view message);
 /** Bytes sent that still wait here. From another thread this waits for the loop. */
 SKEP_API size_t skep_call_stream_backlog(const skep_call_stream *stream);
@@ -145,6 +150,7 @@ SKEP_API size_t skep_call_stream_backlog(const skep_call_stream *stream);
 SKEP_API int skep_call_stream_end(skep_call_stream *stream);
 /** End with an error that the other side will see. */
 SKEP_API int skep_call_stream_fail(skep_call_stream *stream, const char *text);
+/** With manual_consume: so many bytes of messages are used up. More than were given count as all of them. */
 SKEP_API int skep_call_stream_consume(skep_call_stream *stream, size_t len);
 /** Give up now. */
 SKEP_API int skep_call_stream_cancel(skep_call_stream *stream);
@@ -165,7 +171,8 @@ typedef struct skep_raw_stream_events {
     bool manual_consume; /* false: on_data has used the bytes up when it returns */
 } skep_raw_stream_events;
 
-/** What is written before the peer is even connected waits in the stream. */
+/** What is written before the peer is even connected waits in the stream. @return 0; SKEP_EPEERID, SKEP_EINVAL, SKEP_ENOMEM. A peer that cannot be
+ *  reached, or does not speak the protocol, is told of by on_close. */
 SKEP_API int skep_p2p_open(skep_raw_stream **out, skep_node *node, const skep_peer *peer, const char *protocol,
                            const skep_raw_stream_events *events, void *user_data);
 /** As skep_call_stream_handler. */
@@ -177,8 +184,10 @@ SKEP_API const skep_peer *skep_raw_stream_peer(const skep_raw_stream *stream);
 /** Copied. It takes all; who writes much waits for on_writable above 1 MiB of backlog. @return 0, SKEP_ECLOSED, SKEP_ENOMEM. */
 SKEP_API int skep_raw_stream_write(skep_raw_stream *stream, skep_view data);
 SKEP_API size_t skep_raw_stream_backlog(const skep_raw_stream *stream);
-/** Half-close: no more bytes from us, reading goes on. */
+/** Half-close: no more bytes from us, reading goes on. interop: hivemind's daemon drops both directions at the first end, whoever's it is, so that
+ *  towards a hivemind peer this comes after the last byte that is expected from it. */
 SKEP_API int skep_raw_stream_end(skep_raw_stream *stream);
+/** With manual_consume: so many bytes are used up, and the peer may send as many more. More than were given count as all of them. */
 SKEP_API int skep_raw_stream_consume(skep_raw_stream *stream, size_t len);
 /** Drop both directions now. */
 SKEP_API int skep_raw_stream_reset(skep_raw_stream *stream);

@@ -4,11 +4,12 @@
  *   p2p.h  peers, calls, streams        dht.h  the swarm's table of records        moe.h  experts and the search for them
  *
  * Threads: a node's state belongs to one loop. By default the loop runs on a thread of its own; with options.caller_driven it runs
- * inside skep_node_run() and skep_node_run_until(), on the caller's thread, and nothing crosses threads. Every function here may be
+ * inside skep_node_run() and skep_node_run_until(), on the caller's thread, and nothing crosses threads: that of who made the node, until
+ * another thread calls one of the two. One thread may drive several nodes, each with a short skep_node_run() in turn. Every function here may be
  * called from any thread unless it says otherwise; callbacks and handlers run on the loop's thread and must not block.
  *
  * Errors: 0 or a negative SKEP_E code. An error returned by a call means that nothing was sent and no callback will run;
- * skep_last_error_text() then names what was wrong with the input. */
+ * skep_last_error_text() then names what was wrong with the input. NULL where an object is needed is SKEP_EINVAL. */
 #ifndef SKEP_SKEP_H
 #define SKEP_SKEP_H
 
@@ -85,7 +86,7 @@ typedef struct skep_node_options {
     skep_log_cb *log;    /* may be NULL */
     void *log_user_data;
     enum skep_verbosity verbosity;
-    const char *agent; /* NULL: "skep/VERSION" */
+    const char *agent; /* NULL: "skep/VERSION"; at most 256 bytes */
 
     /* the host; 0: the default */
     size_t connections_max;
@@ -95,8 +96,8 @@ typedef struct skep_node_options {
 
     /* the DHT: hivemind's switches, _init has hivemind's defaults where the comment has no other */
     bool client_mode; /* use the DHT, serve nothing, appear in nobody's table */
-    size_t bucket_size;
-    size_t num_replicas;
+    size_t bucket_size; /* at most 64 */
+    size_t num_replicas; /* at most bucket_size */
     unsigned depth_modulo;
     size_t parallel_rpc; /* 0: no limit */
     uint64_t wait_timeout_us;
@@ -165,6 +166,7 @@ SKEP_API int skep_identity_create(const char *path, skep_peer *peer);
 SKEP_API int skep_identity_load(const char *path, skep_peer *peer);
 
 /** hivemind's is_identity_taken: does a peer with this key answer in the swarm of these initial peers? Waits for the answer.
+ *  @param timeout_us  for the whole of it; a few seconds will do.
  *  @return 0 and *taken; SKEP_EBOOTSTRAP (none of them answered), and what skep_identity_load() returns. */
 SKEP_API int skep_identity_is_taken(const char *path, const char *const *initial_peers, size_t count, uint64_t timeout_us, bool *taken);
 

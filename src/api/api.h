@@ -197,6 +197,13 @@ int skep_api_check_method(const char *method);
 int skep_api_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** For peers' or callers' text in such a sentence: escaped, in a ring of buffers of the thread. */
 const char *skep_api_quote(const char *text);
+/** Is it there? @return 0; SKEP_EINVAL, with "no WHAT" said. */
+int skep_api_need(const void *thing, const char *what);
+/** Bytes that are said to be there and are not? @return 0; SKEP_EINVAL, with a sentence that names them. */
+int skep_api_need_bytes(skep_view bytes, const char *what);
+/** An options struct of any version into ours, zeroed before; one whose size was never set must be all zero. @param first_size of the first version.
+ *  @return 0; SKEP_EINVAL. */
+int skep_api_options_in(void *to, size_t size, const void *user, size_t first_size, const char *what);
 int skep_api_bad_peer(const skep_peer *peer); /* SKEP_EPEERID unless it is one */
 
 static inline struct skep_peer_id api_peer_in(const skep_peer *peer)

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "rpc/envelope.h"
+
 /* ---- outbound ---- */
 
 struct call_op {
@@ -59,6 +61,18 @@ int skep_api_check_method(const char *method)
     return 0;
 }
 
+/* Before the loop has it: an error of the call itself, also from another thread. */
+static int check_request(const skep_peer *peer, const char *method, skep_view request)
+{
+    static const uint8_t call_id[SKEP_CALL_ID_LEN];
+    uint8_t head[SKEP_ENVELOPE_HEAD_MAX];
+
+    if (request.len > SKEP_UNARY_MESSAGE_MAX ||
+        skep_envelope_call_head(head, call_id, skep_bytes_of(peer->bytes, peer->len), skep_bytes_str(method), request.len) == 0)
+        return skep_api_fail(SKEP_ESIZE, "a request of %zu bytes; at most %d with its envelope", request.len, SKEP_UNARY_MESSAGE_MAX);
+    return skep_api_need_bytes(request, "request");
+}
+
 int skep_p2p_call(skep_op **out, skep_node *node, const skep_peer *peer, const char *method, skep_view request, uint64_t timeout_us,
                   skep_op_cb *cb, void *user_data)
 {
@@ -68,10 +82,10 @@ int skep_p2p_call(skep_op **out, skep_node *node, const skep_peer *peer, const c
 
     if (out)
         *out = NULL;
-    if ((rc = skep_api_bad_peer(peer)) < 0 || (rc = skep_api_check_method(method)) < 0)
+    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_bad_peer(peer)) < 0 || (rc = skep_api_check_method(method)) < 0)
         return rc;
-    if (request.len > SKEP_UNARY_MESSAGE_MAX)
-        return skep_api_fail(SKEP_ESIZE, "a request of %zu bytes; at most %d with its envelope", request.len, SKEP_UNARY_MESSAGE_MAX);
+    if ((rc = check_request(peer, method, request)) < 0)
+        return rc;
     if (!(op = skep_api_op_new(node, &call_class, cb, user_data, &own)))
         return SKEP_ENOMEM;
     op->peer = api_peer_in(peer);
@@ -99,7 +113,11 @@ skep_view skep_p2p_call_result(const skep_op *op)
 int skep_p2p_method(char *out, size_t out_len, const char *name_space, const char *class_and_method)
 {
     bool spaced = name_space && *name_space;
-    int n = snprintf(out, out_len, "%s%s%s", spaced ? name_space : "", spaced ? "::" : "", class_and_method);
+    int n;
+
+    if (skep_api_need(out_len > 0 ? out : "", "place for the method's name") < 0 || skep_api_need(class_and_method, "method") < 0)
+        return SKEP_EINVAL;
+    n = snprintf(out, out_len, "%s%s%s", spaced ? name_space : "", spaced ? "::" : "", class_and_method);
 
     return n >= 0 && (size_t)n < out_len ? n : skep_api_fail(SKEP_ESIZE, "the method's name does not fit");
 }
@@ -149,7 +167,7 @@ int skep_api_handler_add(skep_node *node, const struct api_handler *like, int (*
     struct adding adding = {like, serve};
     int rc;
 
-    if ((rc = skep_api_check_method(like->name)) < 0)
+    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_check_method(like->name)) < 0)
         return rc;
     if (!like->fn.unary)
         return skep_api_fail(SKEP_EINVAL, "no handler for %s", skep_api_quote(like->name));
@@ -157,6 +175,8 @@ int skep_api_handler_add(skep_node *node, const struct api_handler *like, int (*
         skep_api_fail(rc, "cannot serve %s: %s", skep_api_quote(like->name), skep_strerror(rc));
     return rc;
 }
+
+static void requests_let_go(const struct api_handler *handler);
 
 static void handler_remove(struct api_handler *handler)
 {
@@ -166,6 +186,8 @@ static void handler_remove(struct api_handler *handler)
         skep_host_unserve(node->host, handler->name);
     else
         skep_rpc_unserve(node->rpc, handler->name);
+    if (handler->kind == API_UNARY)
+        requests_let_go(handler);
     skep_list_remove(&handler->entry);
     skep_mem_free(API_MEM, handler);
 }
@@ -195,9 +217,9 @@ static int unserve(skep_node *node, void *arg)
 static int take_away(skep_node *node, const char *name, bool raw)
 {
     struct naming naming = {name, raw};
-    int rc = skep_api_check_method(name);
+    int rc;
 
-    if (rc == 0 && (rc = skep_api_call(node->core, unserve, &naming)) < 0)
+    if ((rc = skep_api_need(node, "node")) == 0 && (rc = skep_api_check_method(name)) == 0 && (rc = skep_api_call(node->core, unserve, &naming)) < 0)
         skep_api_fail(rc, "%s is not served", skep_api_quote(name));
     return rc;
 }
@@ -217,7 +239,8 @@ int skep_p2p_unserve_protocol(skep_node *node, const char *protocol)
 struct skep_request {
     struct api_core *core;
     struct skep_list entry;          /* node->requests; the loop's */
-    struct skep_rpc_request *inner;  /* the loop's; NULL: the caller gave up, or the node is closed */
+    struct skep_rpc_request *inner;  /* the loop's; NULL: the caller gave up, the method is served no more, or the node is closed */
+    const struct api_handler *handler; /* good while `inner` is there */
     atomic_bool canceled;
     skep_peer peer;
     struct api_job job;
@@ -241,6 +264,22 @@ static void on_request_canceled(struct skep_rpc_request *inner)
     /* The inner one is over; ours goes on until its handler ends it. */
     request_detach(request);
     skep_rpc_fail(inner, "");
+}
+
+/* Its callers have had their error: whoever still works on a request should hear that it is for nobody. */
+static void requests_let_go(const struct api_handler *handler)
+{
+    for (struct skep_list *at = handler->node->requests.next, *after; at != &handler->node->requests; at = after) {
+        skep_request *request = SKEP_LIST_ITEM(at, skep_request, entry);
+        struct skep_rpc_request *inner = request->inner;
+
+        after = at->next;
+        if (request->handler != handler)
+            continue;
+        request_detach(request);
+        inner->on_cancel = NULL;
+        skep_rpc_fail(inner, "");
+    }
 }
 
 static void request_free(skep_request *request)
@@ -275,7 +314,8 @@ static void on_request(void *user, struct skep_rpc_request *inner)
         return;
     }
     /* A copy, since a handler in another thread may read it when the caller is long gone. */
-    *request = (skep_request){.core = skep_api_core_ref(handler->node->core), .inner = inner, .peer = api_peer_out(inner->peer)};
+    *request = (skep_request){.core = skep_api_core_ref(handler->node->core), .inner = inner, .handler = handler,
+                              .peer = api_peer_out(inner->peer)};
     skep_buf_init(&request->answer, API_MEM);
     request->len = inner->data.len;
     skep_bytes_copy(request->data, inner->data);
@@ -299,17 +339,17 @@ int skep_p2p_serve(skep_node *node, const char *method, skep_request_handler *ha
 
 const skep_peer *skep_request_peer(const skep_request *request)
 {
-    return &request->peer;
+    return request ? &request->peer : NULL;
 }
 
 skep_view skep_request_data(const skep_request *request)
 {
-    return (skep_view){request->data, request->len};
+    return request ? (skep_view){request->data, request->len} : (skep_view){NULL, 0};
 }
 
 bool skep_request_canceled(const skep_request *request)
 {
-    return atomic_load(&((skep_request *)(uintptr_t)request)->canceled);
+    return !request || atomic_load(&((skep_request *)(uintptr_t)request)->canceled);
 }
 
 static void on_answer(struct api_job *job, skep_node *node)
@@ -343,14 +383,22 @@ static int end_request(skep_request *request, bool is_error, skep_bytes bytes)
 
 int skep_request_reply(skep_request *request, skep_view response)
 {
+    int rc;
+
+    if ((rc = skep_api_need(request, "request")) < 0)
+        return rc;
     if (response.len > SKEP_UNARY_MESSAGE_MAX - 64)
         return skep_api_fail(SKEP_ESIZE, "a response of %zu bytes; at most %d with its envelope", response.len, SKEP_UNARY_MESSAGE_MAX);
+    if ((rc = skep_api_need_bytes(response, "response")) < 0)
+        return rc;
     return end_request(request, false, api_bytes(response));
 }
 
 int skep_request_fail(skep_request *request, const char *text)
 {
-    return end_request(request, true, skep_bytes_str(text));
+    if (skep_api_need(request, "request") < 0)
+        return SKEP_EINVAL;
+    return end_request(request, true, skep_bytes_str(text ? text : ""));
 }
 
 void skep_api_requests_close(skep_node *node)

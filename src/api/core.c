@@ -198,6 +198,8 @@ int skep_api_turn(skep_node *node, uint64_t max_wait_us)
 
 int skep_node_run(skep_node *node, uint64_t max_wait_us)
 {
+    if (skep_api_need(node, "node") < 0)
+        return SKEP_EINVAL;
     if (api_in_callback(node))
         return skep_api_fail(SKEP_EDEADLOCK, "the loop is running already: this is one of its callbacks");
     if (!node->caller_driven)
@@ -222,6 +224,8 @@ static int run_until(skep_node *node, skep_op *op, uint64_t timeout_us)
 
 int skep_node_run_until(skep_node *node, skep_op *op)
 {
+    if (skep_api_need(node, "node") < 0 || skep_api_need(op, "operation") < 0)
+        return SKEP_EINVAL;
     if (api_in_callback(node))
         return skep_api_fail(SKEP_EDEADLOCK, "the loop is running already: this is one of its callbacks");
     if (!node->caller_driven)
@@ -290,8 +294,11 @@ void skep_api_op_publish(skep_op *op)
 
 int skep_op_wait_for(skep_op *op, uint64_t timeout_us)
 {
-    struct api_core *core = op->core;
+    struct api_core *core;
 
+    if (skep_api_need(op, "operation") < 0)
+        return SKEP_EINVAL;
+    core = op->core;
     if (skep_api_on_loop(core) && core->node && core->node->running)
         return skep_api_fail(SKEP_EDEADLOCK, "a wait on the loop's own thread would never end");
     if (atomic_load_explicit(&op->state, memory_order_acquire) != 1)

@@ -7,10 +7,15 @@
 
 #include "base/msgpack.h"
 
-enum { TAKEN_TIMEOUT_US = 3000000 };
+enum {
+    TAKEN_TIMEOUT_US = 3000000,
+    RECORD_BYTES_MAX = SKEP_UNARY_MESSAGE_MAX - 1024 /* the rest of its request: the envelope, the key, our own node's info */
+};
 
 static int check_dht(const skep_node *node)
 {
+    if (skep_api_need(node, "node") < 0)
+        return SKEP_EINVAL;
     return node->dht ? 0 : skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
 }
 
@@ -18,7 +23,7 @@ int skep_dht_id(const skep_node *node, uint8_t out[20])
 {
     int rc = check_dht(node);
 
-    if (rc == 0)
+    if (rc == 0 && (rc = skep_api_need(out, "place for the id")) == 0)
         memcpy(out, skep_dht_node_id(node->dht)->bytes, SKEP_DHT_ID_LEN);
     return rc;
 }
@@ -224,10 +229,11 @@ static const struct api_op_class get_class = {sizeof(struct get_op), get_start, 
 
 static int get_options_in(struct get_op *op, const skep_get_options *user)
 {
-    skep_get_options options = {0};
+    skep_get_options options;
+    int rc = skep_api_options_in(&options, sizeof options, user, sizeof options, "get options");
 
-    if (user)
-        memcpy(&options, user, SKEP_MIN(user->struct_size, sizeof options));
+    if (rc < 0)
+        return rc;
     if (isnan(options.sufficient_expiration_unix_s))
         return skep_api_fail(SKEP_EINVAL, "the sufficient expiration is not a number");
     op->options.sufficient_expiration_unix_s = options.latest ? INFINITY : options.sufficient_expiration_unix_s;
@@ -262,8 +268,10 @@ int skep_dht_get(skep_op **out, skep_node *node, const skep_key *keys, size_t co
         *out = NULL;
     if (rc < 0)
         return rc;
-    if (!keys || count == 0 || count > SIZE_MAX / sizeof *keys)
+    if (!keys || count == 0)
         return skep_api_fail(SKEP_EINVAL, "no keys");
+    if (count > SKEP_DHT_KEYS_MAX)
+        return skep_api_fail(SKEP_ELIMIT, "%zu keys; at most %d in one get", count, SKEP_DHT_KEYS_MAX);
     if (!(op = skep_api_op_new(node, &get_class, cb, user_data, &own)))
         return SKEP_ENOMEM;
     if ((rc = get_options_in(op, options)) < 0 || (rc = get_fill(op, keys, count, own)) < 0) {
@@ -342,6 +350,11 @@ static int check_record(const skep_node *node, const skep_record *record, size_t
     struct skep_buf normal;
     int rc = 0;
 
+    if ((rc = skep_api_need_bytes(record->value, "record's value")) < 0 || (rc = skep_api_need_bytes(record->subkey, "record's subkey")) < 0)
+        return rc;
+    if (record->value.len + record->subkey.len > RECORD_BYTES_MAX)
+        return skep_api_fail(SKEP_ESIZE, "record %zu has %zu bytes; no peer takes more than %d", index, record->value.len + record->subkey.len,
+                             RECORD_BYTES_MAX);
     if (!skep_msgpack_valid(api_bytes(record->value)))
         return skep_api_fail(SKEP_EVALUE, "record %zu: the value's %zu bytes are not one msgpack value", index, record->value.len);
     if (record->subkey.len > 0) {
@@ -390,8 +403,10 @@ static int check_records(const skep_node *node, const skep_record *records, size
 
     if (rc < 0)
         return rc;
-    if (!records || count == 0 || count > SIZE_MAX / sizeof *records)
+    if (!records || count == 0)
         return skep_api_fail(SKEP_EINVAL, "no records");
+    if (count > SKEP_DHT_KEYS_MAX)
+        return skep_api_fail(SKEP_ELIMIT, "%zu records; at most %d in one store", count, SKEP_DHT_KEYS_MAX);
     for (size_t i = 0; i < count && rc == 0; i++)
         rc = check_record(node, &records[i], i, now_unix_s);
     return rc;
@@ -400,7 +415,7 @@ static int check_records(const skep_node *node, const skep_record *records, size
 int skep_dht_store(skep_op **out, skep_node *node, const skep_record *records, size_t count, const skep_store_options *user,
                    skep_op_cb *cb, void *user_data)
 {
-    skep_store_options options = {0};
+    skep_store_options options;
     struct store_op *op;
     bool own;
     int rc = check_records(node, records, count);
@@ -409,8 +424,8 @@ int skep_dht_store(skep_op **out, skep_node *node, const skep_record *records, s
         *out = NULL;
     if (rc < 0)
         return rc;
-    if (user)
-        memcpy(&options, user, SKEP_MIN(user->struct_size, sizeof options));
+    if ((rc = skep_api_options_in(&options, sizeof options, user, sizeof options, "store options")) < 0)
+        return rc;
     if (!(op = skep_api_op_new(node, &store_class, cb, user_data, &own)))
         return SKEP_ENOMEM;
     op->options.exclude_self = options.exclude_self;

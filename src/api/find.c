@@ -337,6 +337,9 @@ static const struct api_op_class successors_class = {sizeof(struct find_op), suc
 
 void skep_find_options_init_size(skep_find_options *options, size_t struct_size)
 {
+    if (!options)
+        return;
+
     const skep_find_options all = {
         .struct_size = struct_size, .batch_size = 1, .beam_size = 4, .negative_caching = true, .cache_expiration_s = 300};
 
@@ -371,6 +374,8 @@ static int check_shapes(const skep_find_options *options)
         return skep_api_fail(SKEP_EINVAL, "the grid has %zu dimensions; at most %d", options->dimensions, SKEP_GRID_DIMENSIONS_MAX);
     if (options->beam_size == 0)
         return skep_api_fail(SKEP_EINVAL, "the beam size is 0");
+    if (options->beam_size > SKEP_BEAM_SIZE_MAX)
+        return skep_api_fail(SKEP_ELIMIT, "the beam size is %zu; at most %d", options->beam_size, SKEP_BEAM_SIZE_MAX);
     if (options->batch_size == 0)
         return skep_api_fail(SKEP_EINVAL, "the batch is empty");
     if (!options->scores)
@@ -378,13 +383,16 @@ static int check_shapes(const skep_find_options *options)
     for (size_t d = 0; d < options->dimensions; d++) {
         if (options->grid_size[d] == 0)
             return skep_api_fail(SKEP_EINVAL, "grid: dimension %zu has size 0", d);
-        if (options->grid_size[d] > UINT32_MAX - 1)
-            return skep_api_fail(SKEP_EINVAL, "grid: dimension %zu has size %zu", d, options->grid_size[d]);
+        if (options->grid_size[d] > SKEP_GRID_SIZE_MAX)
+            return skep_api_fail(SKEP_EINVAL, "grid: dimension %zu has size %zu; at most %d", d, options->grid_size[d], SKEP_GRID_SIZE_MAX);
         if (!options->scores[d])
             return skep_api_fail(SKEP_EINVAL, "scores: dimension %zu has none", d);
         if (options->row_stride && options->row_stride[d] < options->grid_size[d])
             return skep_api_fail(SKEP_EINVAL, "scores: dimension %zu has a row stride of %zu for %zu scores", d, options->row_stride[d],
                             options->grid_size[d]);
+        /* The last row must lie where an array can. */
+        if (options->batch_size - 1 > SIZE_MAX / 16 / (options->row_stride ? options->row_stride[d] : options->grid_size[d]))
+            return skep_api_fail(SKEP_EINVAL, "scores: dimension %zu: %zu rows are no array", d, options->batch_size);
     }
     return 0;
 }
@@ -485,6 +493,8 @@ static int find_begin(skep_op **out, skep_node *node, const struct api_op_class 
 
     if (out)
         *out = NULL;
+    if ((rc = skep_api_need(node, "node")) < 0)
+        return rc;
     if (!user || user->struct_size < sizeof user->struct_size || user->struct_size > 1 << 16)
         return skep_api_fail(SKEP_EINVAL, "no options, or skep_find_options_init() was not called");
     skep_find_options_init(&options);
@@ -575,19 +585,21 @@ static int successors_fill(struct find_op *op, const skep_successors_options *op
 int skep_moe_successors(skep_op **out, skep_node *node, const char *const *prefixes, size_t count, const skep_successors_options *user,
                         skep_op_cb *cb, void *user_data)
 {
-    skep_successors_options options = {0};
+    skep_successors_options options;
     struct find_op *op;
     bool own;
     int rc;
 
     if (out)
         *out = NULL;
+    if ((rc = skep_api_need(node, "node")) < 0)
+        return rc;
     if (!node->dht)
         return skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
     if (!prefixes || count == 0)
         return skep_api_fail(SKEP_EINVAL, "no prefixes");
-    if (user)
-        memcpy(&options, user, SKEP_MIN(user->struct_size, sizeof options));
+    if ((rc = skep_api_options_in(&options, sizeof options, user, sizeof options, "successors options")) < 0)
+        return rc;
     if (!(options.cache_expiration_s >= 0) || !isfinite(options.cache_expiration_s))
         return skep_api_fail(SKEP_EINVAL, "cache_expiration_s is not a number of seconds above 0");
     if (!(op = skep_api_op_new(node, &successors_class, cb, user_data, &own)))

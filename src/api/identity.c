@@ -44,7 +44,7 @@ int skep_api_identity_load(struct skep_identity *identity, const char *path)
 {
     uint8_t bytes[SKEP_IDENTITY_FILE_MAX];
     size_t len = 0;
-    int rc, fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int rc, fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe would make us wait */
 
     memset(identity, 0, sizeof *identity);
     if (fd < 0)
@@ -157,6 +157,6 @@ int skep_identity_create(const char *path, skep_peer *peer)
     skep_buf_fini(&file);
     skep_identity_fini(&identity);
     if (rc == 1)
-        rc = skep_identity_load(path, peer) < 0 ? SKEP_EKEY : 1;
+        rc = (rc = skep_identity_load(path, peer)) < 0 ? rc : 1;
     return rc;
 }

@@ -26,6 +26,8 @@ static int uids_in(struct api_arena *arena, const char *const *uids, size_t coun
 
     if (!uids || count == 0)
         return skep_api_fail(SKEP_EINVAL, "no uids");
+    if (count > SKEP_DECLARE_UIDS_MAX)
+        return skep_api_fail(SKEP_ELIMIT, "%zu uids; at most %d", count, SKEP_DECLARE_UIDS_MAX);
     if (!(*out = skep_api_arena_alloc(arena, count, sizeof **out)))
         return skep_api_fail(SKEP_ENOMEM, "out of memory");
     for (size_t i = 0; i < count; i++) {
@@ -42,6 +44,8 @@ static int uids_in(struct api_arena *arena, const char *const *uids, size_t coun
 
 static int check_dht(const skep_node *node)
 {
+    if (skep_api_need(node, "node") < 0)
+        return SKEP_EINVAL;
     return node->dht ? 0 : skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
 }
 
@@ -113,8 +117,8 @@ static int declare_fill(struct declare_op *op, const skep_node *node, const skep
 {
     double left_s;
 
-    if (user)
-        memcpy(&op->options, user, SKEP_MIN(user->struct_size, sizeof op->options));
+    if (skep_api_options_in(&op->options, sizeof op->options, user, sizeof op->options, "declare options") < 0)
+        return SKEP_EINVAL;
     if (!isfinite(op->options.ttl_s) || op->options.ttl_s < 0 || !isfinite(op->options.expiration_unix_s))
         return skep_api_fail(SKEP_EINVAL, "the time to live or the expiration is not a number of seconds above 0");
     if (op->options.ttl_s == 0)

@@ -73,6 +73,8 @@ void skep_node_options_init_size(skep_node_options *options, size_t struct_size)
     skep_node_options all = {.struct_size = struct_size, .check_identity = true, .verbosity = SKEP_VERBOSITY_WARNING};
     struct skep_dht_options dht;
 
+    if (!options)
+        return;
     skep_dht_options_default(&dht);
     dht_options_out(&all, &dht);
     memset(options, 0, struct_size);
@@ -112,6 +114,10 @@ static int check_numbers(const skep_node_options *options)
     for (size_t i = 0; i < SKEP_COUNT_OF(values); i++)
         if (values[i] == 0)
             return skep_api_fail(SKEP_EINVAL, "node options: %s is 0", names[i]);
+    if (options->bucket_size > SKEP_DHT_BUCKET_SIZE_MAX)
+        return skep_api_fail(SKEP_EINVAL, "node options: bucket_size is %zu; at most %d", options->bucket_size, SKEP_DHT_BUCKET_SIZE_MAX);
+    if (options->num_replicas > options->bucket_size)
+        return skep_api_fail(SKEP_EINVAL, "node options: num_replicas is %zu, above bucket_size, %zu", options->num_replicas, options->bucket_size);
     if (!(options->ttl_max_s > 0))
         return skep_api_fail(SKEP_EINVAL, "node options: ttl_max_s is not above 0");
     if (!(options->blacklist_backoff >= 1))
@@ -127,6 +133,8 @@ static int check_options(const skep_node_options *options)
         (rc = check_maddrs("announce", options->announce, options->announce_count)) < 0 ||
         (rc = check_maddrs("initial peers", options->initial_peers, options->initial_peer_count)) < 0)
         return rc;
+    if (options->agent && strlen(options->agent) > SKEP_PEER_TEXT_MAX)
+        return skep_api_fail(SKEP_EINVAL, "node options: the agent has %zu bytes; peers read at most %d", strlen(options->agent), SKEP_PEER_TEXT_MAX);
     return options->no_dht ? 0 : check_numbers(options);
 }
 
@@ -426,6 +434,8 @@ int skep_node_free(skep_node *node)
 
 void skep_node_peer(const skep_node *node, skep_peer *out)
 {
+    if (!node || !out)
+        return;
     *out = api_peer_out(&node->identity.id);
 }
 
@@ -448,10 +458,12 @@ static void on_post(struct api_job *job, skep_node *node)
 
 int skep_node_post(skep_node *node, void (*fn)(void *user_data), void *user_data)
 {
-    struct post *post = skep_mem_zalloc(API_MEM, 1, sizeof *post);
+    struct post *post;
     int rc;
 
-    if (!post)
+    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_need(fn ? "" : NULL, "function")) < 0)
+        return rc;
+    if (!(post = skep_mem_zalloc(API_MEM, 1, sizeof *post)))
         return skep_api_fail(SKEP_ENOMEM, "out of memory");
     *post = (struct post){.job.run = on_post, .fn = fn, .user_data = user_data};
     if ((rc = skep_api_post(node->core, &post->job)) < 0) {
@@ -523,9 +535,12 @@ static int read_counters(skep_node *node, void *arg)
 int skep_node_counters_get(skep_node *node, skep_node_counters *out)
 {
     skep_node_counters all;
-    size_t size = out->struct_size;
+    size_t size;
     int rc;
 
+    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_need(out, "place for the counters")) < 0)
+        return rc;
+    size = out->struct_size;
     if (size < sizeof size || size > 1 << 16)
         return skep_api_fail(SKEP_EINVAL, "counters: struct_size %zu", size);
     if ((rc = skep_api_call(node->core, read_counters, &all)) < 0)
@@ -572,7 +587,8 @@ int skep_identity_is_taken(const char *path, const char *const *initial_peers, s
         return rc;
     if ((rc = skep_node_new(&node, &options)) < 0)
         goto out;
-    rc = skep_api_taken_start(&asking, node, &identity.id, initial_peers, count, timeout_us, on_answer, &question);
+    if ((rc = skep_api_taken_start(&asking, node, &identity.id, initial_peers, count, timeout_us, on_answer, &question)) < 0)
+        skep_api_fail(rc, "cannot ask for the identity: %s", skep_strerror(rc));
     while (rc == 0 && !question.done)
         rc = skep_api_turn(node, SKEP_NEVER_US);
     if (rc == 0)

@@ -251,10 +251,11 @@ static void on_cancel(struct api_job *job, skep_node *node)
 
 void skep_op_cancel(skep_op *op)
 {
-    struct api_core *core = op->core;
+    struct api_core *core;
 
-    if (atomic_load(&op->state) != 1)
+    if (!op || atomic_load(&op->state) != 1)
         return;
+    core = op->core;
     if (skep_api_on_loop(core)) {
         if (core->node && op->started) {
             cancel(op, core->node);
@@ -271,10 +272,12 @@ void skep_op_cancel(skep_op *op)
 
 int skep_op_poll(const skep_op *op)
 {
+    if (!op)
+        return skep_api_need(op, "operation");
     return atomic_load_explicit(&((skep_op *)(uintptr_t)op)->state, memory_order_acquire);
 }
 
 const char *skep_op_text(const skep_op *op)
 {
-    return skep_op_poll(op) != 1 && op->text ? op->text : "";
+    return op && skep_op_poll(op) != 1 && op->text ? op->text : "";
 }

@@ -209,10 +209,13 @@ static int peer_begin(skep_op **out, skep_node *node, enum peer_verb verb, const
 static int to_peer(skep_op **out, skep_node *node, enum peer_verb verb, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb,
                    void *user_data)
 {
-    int rc = skep_api_bad_peer(peer);
+    int rc;
 
     if (out)
         *out = NULL;
+    if ((rc = skep_api_need(node, "node")) < 0)
+        return rc;
+    rc = skep_api_bad_peer(peer);
     return rc < 0 ? rc : peer_begin(out, node, verb, peer, NULL, timeout_us, cb, user_data);
 }
 
@@ -226,10 +229,12 @@ static int parse_maddr(struct skep_multiaddr *addr, const char *maddr)
 int skep_p2p_connect(skep_op **out, skep_node *node, const char *maddr, uint64_t timeout_us, skep_op_cb *cb, void *user_data)
 {
     struct skep_multiaddr addr;
-    int rc = parse_maddr(&addr, maddr);
+    int rc;
 
     if (out)
         *out = NULL;
+    if ((rc = skep_api_need(node, "node")) == 0)
+        rc = parse_maddr(&addr, maddr);
     return rc < 0 ? rc : peer_begin(out, node, VERB_CONNECT, NULL, &addr, timeout_us, cb, user_data);
 }
 
@@ -286,9 +291,9 @@ static int disconnect(skep_node *node, void *arg)
 int skep_p2p_disconnect(skep_node *node, const skep_peer *peer)
 {
     struct skep_peer_id id;
-    int rc = skep_api_bad_peer(peer);
+    int rc;
 
-    if (rc < 0)
+    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_bad_peer(peer)) < 0)
         return rc;
     id = api_peer_in(peer);
     return skep_api_call(node->core, disconnect, &id);
@@ -307,7 +312,7 @@ int skep_p2p_add_address(skep_node *node, const skep_peer *peer, const char *mad
     struct peer_and_addr both;
     int rc;
 
-    if ((rc = skep_api_bad_peer(peer)) < 0 || (rc = parse_maddr(&both.addr, maddr)) < 0)
+    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_bad_peer(peer)) < 0 || (rc = parse_maddr(&both.addr, maddr)) < 0)
         return rc;
     both.peer = api_peer_in(peer);
     return skep_api_call(node->core, add_address, &both);
@@ -323,9 +328,11 @@ static int announce(skep_node *node, void *arg)
 int skep_p2p_announce(skep_node *node, const char *maddr)
 {
     struct skep_multiaddr addr;
-    int rc = parse_maddr(&addr, maddr);
+    int rc;
 
-    return rc < 0 ? rc : skep_api_call(node->core, announce, &addr);
+    if ((rc = skep_api_need(node, "node")) < 0 || (rc = parse_maddr(&addr, maddr)) < 0)
+        return rc;
+    return skep_api_call(node->core, announce, &addr);
 }
 
 struct peer_list {
@@ -345,8 +352,10 @@ static int list_peers(skep_node *node, void *arg)
 ptrdiff_t skep_p2p_peers(skep_node *node, skep_peer *peers, size_t cap)
 {
     struct peer_list list = {.peers = peers, .cap = peers ? cap : 0};
-    int rc = skep_api_call(node->core, list_peers, &list);
+    int rc = skep_api_need(node, "node");
 
+    if (rc == 0)
+        rc = skep_api_call(node->core, list_peers, &list);
     return rc < 0 ? rc : (ptrdiff_t)list.count;
 }
 
@@ -373,7 +382,7 @@ char **skep_p2p_addresses(skep_node *node, size_t *count)
 
     if (count)
         *count = 0;
-    if (skep_api_call(node->core, list_addresses, &list) < 0)
+    if (skep_api_need(node, "node") < 0 || skep_api_call(node->core, list_addresses, &list) < 0)
         return NULL;
     texts = skep_mem_zalloc(API_MEM, 1, (list.count + 1) * sizeof *texts + list.count * SKEP_MULTIADDR_TEXT_MAX);
     if (texts) {
@@ -471,6 +480,8 @@ int skep_p2p_wait_for_peers(skep_op **out, skep_node *node, size_t count, uint64
 
     if (out)
         *out = NULL;
+    if (skep_api_need(node, "node") < 0)
+        return SKEP_EINVAL;
     if (!(op = skep_api_op_new(node, &wait_class, cb, user_data, NULL)))
         return SKEP_ENOMEM;
     op->count = count;

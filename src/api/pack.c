@@ -30,59 +30,72 @@ void skep_pack_free(skep_pack *pack)
 
 void skep_pack_clear(skep_pack *pack)
 {
+    if (!pack)
+        return;
     skep_buf_clear(&pack->buf);
     pack->bad = false;
 }
 
 void skep_pack_nil(skep_pack *pack)
 {
-    skep_msgpack_put_nil(&pack->buf);
+    if (pack)
+        skep_msgpack_put_nil(&pack->buf);
 }
 
 void skep_pack_bool(skep_pack *pack, bool v)
 {
-    skep_msgpack_put_bool(&pack->buf, v);
+    if (pack)
+        skep_msgpack_put_bool(&pack->buf, v);
 }
 
 void skep_pack_int(skep_pack *pack, int64_t v)
 {
-    skep_msgpack_put_int(&pack->buf, v);
+    if (pack)
+        skep_msgpack_put_int(&pack->buf, v);
 }
 
 void skep_pack_uint(skep_pack *pack, uint64_t v)
 {
-    skep_msgpack_put_uint(&pack->buf, v);
+    if (pack)
+        skep_msgpack_put_uint(&pack->buf, v);
 }
 
 void skep_pack_float(skep_pack *pack, double v)
 {
-    skep_msgpack_put_float(&pack->buf, v);
+    if (pack)
+        skep_msgpack_put_float(&pack->buf, v);
 }
 
 void skep_pack_str(skep_pack *pack, const char *text)
 {
-    skep_bytes bytes = skep_bytes_str(text);
+    skep_bytes bytes = skep_bytes_str(text ? text : "");
 
-    pack->bad = pack->bad || bytes.len > UINT32_MAX || !skep_utf8_valid(bytes);
+    if (!pack)
+        return;
+    pack->bad = pack->bad || !text || bytes.len > UINT32_MAX || !skep_utf8_valid(bytes);
     if (!pack->bad)
         skep_msgpack_put_str(&pack->buf, bytes);
 }
 
 void skep_pack_bin(skep_pack *pack, skep_view bytes)
 {
-    pack->bad = pack->bad || bytes.len > UINT32_MAX;
+    if (!pack)
+        return;
+    pack->bad = pack->bad || bytes.len > UINT32_MAX || skep_api_need_bytes(bytes, "bin") < 0;
     if (!pack->bad)
         skep_msgpack_put_bin(&pack->buf, api_bytes(bytes));
 }
 
 void skep_pack_array(skep_pack *pack, uint32_t count)
 {
-    skep_msgpack_put_array(&pack->buf, count);
+    if (pack)
+        skep_msgpack_put_array(&pack->buf, count);
 }
 
 void skep_pack_map(skep_pack *pack, uint32_t count)
 {
-    skep_msgpack_put_map(&pack->buf, count);
+    if (pack)
+        skep_msgpack_put_map(&pack->buf, count);
 }
 
 void skep_pack_tuple(skep_pack *pack, skep_view items_as_array)
@@ -90,7 +103,9 @@ void skep_pack_tuple(skep_pack *pack, skep_view items_as_array)
     skep_bytes in = api_bytes(items_as_array);
     struct skep_msgpack_token token;
 
-    pack->bad = pack->bad || in.len > UINT32_MAX || !skep_msgpack_valid(in) || skep_msgpack_next(&in, &token) != 1 ||
+    if (!pack)
+        return;
+    pack->bad = pack->bad || in.len > UINT32_MAX || skep_api_need_bytes(items_as_array, "tuple") < 0 || !skep_msgpack_valid(in) || skep_msgpack_next(&in, &token) != 1 ||
                 token.type != SKEP_MSGPACK_ARRAY;
     if (pack->bad)
         return;
@@ -100,12 +115,20 @@ void skep_pack_tuple(skep_pack *pack, skep_view items_as_array)
 
 void skep_pack_raw(skep_pack *pack, skep_view msgpack)
 {
-    skep_buf_put_bytes(&pack->buf, api_bytes(msgpack));
+    if (!pack)
+        return;
+    pack->bad = pack->bad || skep_api_need_bytes(msgpack, "msgpack") < 0;
+    if (!pack->bad)
+        skep_buf_put_bytes(&pack->buf, api_bytes(msgpack));
 }
 
 int skep_pack_view(const skep_pack *pack, skep_view *out)
 {
+    if (skep_api_need(out, "place for the bytes") < 0)
+        return SKEP_EINVAL;
     *out = (skep_view){NULL, 0};
+    if (!pack)
+        return skep_api_fail(SKEP_ENOMEM, "no pack: skep_pack_new() was out of memory");
     if (pack->buf.rc < 0)
         return skep_api_fail(pack->buf.rc, "out of memory");
     if (pack->bad || !skep_msgpack_valid(skep_buf_view(&pack->buf)))
@@ -130,9 +153,15 @@ int skep_unpack(skep_view *in, skep_token *out)
         [SKEP_MSGPACK_EXT] = SKEP_KIND_EXT,
     };
     struct skep_msgpack_token token;
-    skep_bytes bytes = api_bytes(*in);
-    int rc = skep_msgpack_next(&bytes, &token);
+    skep_bytes bytes;
+    int rc;
 
+    if (skep_api_need(in, "bytes to read") < 0 || skep_api_need(out, "place for the token") < 0)
+        return SKEP_EINVAL;
+    if ((rc = skep_api_need_bytes(*in, "msgpack")) < 0)
+        return rc;
+    bytes = api_bytes(*in);
+    rc = skep_msgpack_next(&bytes, &token);
     memset(out, 0, sizeof *out);
     if (rc < 0)
         return skep_api_fail(SKEP_EVALUE, "malformed msgpack");
@@ -166,7 +195,7 @@ skep_key skep_key_text(const char *text)
 {
     struct skep_dht_id id;
 
-    skep_dht_id_from_str(&id, skep_bytes_str(text));
+    skep_dht_id_from_str(&id, skep_bytes_str(text ? text : ""));
     return key_out(&id);
 }
 
@@ -174,7 +203,7 @@ skep_key skep_key_bytes(skep_view bytes)
 {
     struct skep_dht_id id;
 
-    skep_dht_id_from_packed(&id, api_bytes(bytes)); /* hashed as they are */
+    skep_dht_id_from_packed(&id, bytes.data ? api_bytes(bytes) : skep_bytes_str("")); /* hashed as they are */
     return key_out(&id);
 }
 
@@ -182,7 +211,7 @@ skep_key skep_key_packed(skep_view msgpack)
 {
     struct skep_dht_id id;
 
-    skep_dht_id_from_packed(&id, api_bytes(msgpack));
+    skep_dht_id_from_packed(&id, msgpack.data ? api_bytes(msgpack) : skep_bytes_str(""));
     return key_out(&id);
 }
 

@@ -24,6 +24,7 @@ struct api_stream {
     atomic_size_t posted;  /* bytes on the way to the loop */
     atomic_size_t waiting; /* bytes in the stream when the loop last looked; see backlog() */
     int close_rc;
+    size_t unused; /* bytes given to the user and not yet used up; the loop's */
     skep_peer peer;
     void *user_data;
     struct api_job close_job;
@@ -161,16 +162,30 @@ static void on_raw_open(struct skep_stream *inner, void *user)
         raw_of(s)->events.on_open(s->user_data, raw_of(s));
 }
 
+/* No more than was given: a program that counts wrong must not open a window that is not there. */
+static void consume(struct api_stream *s, size_t n)
+{
+    n = SKEP_MIN(n, s->unused);
+    s->unused -= n;
+    if (n == 0)
+        return;
+    if (s->raw)
+        skep_stream_consume(s->raw, n);
+    else if (s->call)
+        s->core->node->rpc->ops->stream_consume(s->call, n);
+}
+
 static void on_raw_data(struct skep_stream *inner, void *user, skep_bytes data)
 {
     struct api_stream *s = user;
     bool manual = s->used && raw_of(s)->events.manual_consume;
 
     (void)inner;
+    s->unused += data.len;
     if (s->used && raw_of(s)->events.on_data)
         raw_of(s)->events.on_data(s->user_data, raw_of(s), api_view(data));
-    if (!manual && s->raw)
-        skep_stream_consume(s->raw, data.len);
+    if (!manual)
+        consume(s, data.len);
 }
 
 static void on_raw_writable(struct skep_stream *inner, void *user)
@@ -206,10 +221,11 @@ static void on_call_message(struct skep_rpc_stream *inner, void *user, skep_byte
     bool manual = s->used && call_of(s)->events.manual_consume;
 
     (void)inner;
+    s->unused += message.len;
     if (s->used && call_of(s)->events.on_message)
         call_of(s)->events.on_message(s->user_data, call_of(s), api_view(message));
-    if (!manual && s->call)
-        s->core->node->rpc->ops->stream_consume(s->call, message.len);
+    if (!manual)
+        consume(s, message.len);
 }
 
 static void on_call_writable(struct skep_rpc_stream *inner, void *user)
@@ -295,12 +311,7 @@ static int apply(struct api_stream *s, skep_node *node, enum verb verb, skep_byt
         node->rpc->ops->stream_fail(s->call, bytes);
         closed_here(s, SKEP_ECANCELED);
         return 0;
-    case VERB_CONSUME:
-        if (s->raw)
-            skep_stream_consume(s->raw, n);
-        else
-            node->rpc->ops->stream_consume(s->call, n);
-        return 0;
+    case VERB_CONSUME: consume(s, n); return 0;
     case VERB_STOP: stop(s, false); return 0;
     case VERB_FREE:
         s->let_go = true;
@@ -364,8 +375,12 @@ static int post_verb(struct api_stream *s, enum verb verb, skep_bytes bytes, siz
 
 static int perform(struct api_stream *s, enum verb verb, skep_bytes bytes, size_t n)
 {
+    int rc;
+
+    if ((rc = skep_api_need(s, "stream")) < 0 || (rc = skep_api_need_bytes((skep_view){bytes.data, bytes.len}, "data")) < 0)
+        return rc;
     if (atomic_load(&s->closed))
-        return SKEP_ECLOSED;
+        return skep_api_fail(SKEP_ECLOSED, "the stream is closed");
     if (skep_api_on_loop(s->core))
         return s->core->node ? apply(s, s->core->node, verb, bytes, n) : SKEP_ECLOSED;
     return post_verb(s, verb, bytes, n);
@@ -391,10 +406,12 @@ static int open_stream(struct api_stream *s, skep_node *node, const char *name)
     return rc;
 }
 
-static int check_open(void *out, const skep_peer *peer, const char *name, const void *events)
+static int check_open(void *out, const skep_node *node, const skep_peer *peer, const char *name, const void *events)
 {
     int rc;
 
+    if ((rc = skep_api_need(node, "node")) < 0)
+        return rc;
     if (!out || !events)
         return skep_api_fail(SKEP_EINVAL, "nowhere to put the stream, or no events for it");
     if ((rc = skep_api_bad_peer(peer)) < 0)
@@ -407,7 +424,7 @@ int skep_p2p_open(skep_raw_stream **out, skep_node *node, const skep_peer *peer,
 {
     struct skep_raw_stream *s;
     struct skep_peer_id id;
-    int rc = check_open(out, peer, protocol, events);
+    int rc = check_open(out, node, peer, protocol, events);
 
     if (rc < 0)
         return rc;
@@ -426,7 +443,7 @@ int skep_p2p_call_stream(skep_call_stream **out, skep_node *node, const skep_pee
 {
     struct skep_call_stream *s;
     struct skep_peer_id id;
-    int rc = check_open(out, peer, method, events);
+    int rc = check_open(out, node, peer, method, events);
 
     if (rc < 0)
         return rc;
@@ -513,6 +530,8 @@ int skep_p2p_serve_stream(skep_node *node, const char *method, skep_call_stream_
 
 void skep_raw_stream_use(skep_raw_stream *stream, const skep_raw_stream_events *events, void *user_data)
 {
+    if (!stream || !events)
+        return;
     stream->events = *events;
     stream->base.user_data = user_data;
     stream->base.used = true;
@@ -520,12 +539,12 @@ void skep_raw_stream_use(skep_raw_stream *stream, const skep_raw_stream_events *
 
 const skep_peer *skep_raw_stream_peer(const skep_raw_stream *stream)
 {
-    return &stream->base.peer;
+    return stream ? &stream->base.peer : NULL;
 }
 
 int skep_raw_stream_write(skep_raw_stream *stream, skep_view data)
 {
-    return perform(&stream->base, VERB_SEND, api_bytes(data), 0);
+    return perform(stream ? &stream->base : NULL, VERB_SEND, api_bytes(data), 0);
 }
 
 static void note_waiting(struct api_stream *s)
@@ -552,22 +571,22 @@ static size_t backlog(struct api_stream *s)
 
 size_t skep_raw_stream_backlog(const skep_raw_stream *stream)
 {
-    return backlog((struct api_stream *)(uintptr_t)&stream->base);
+    return stream ? backlog((struct api_stream *)(uintptr_t)&stream->base) : 0;
 }
 
 int skep_raw_stream_end(skep_raw_stream *stream)
 {
-    return perform(&stream->base, VERB_END, none, 0);
+    return perform(stream ? &stream->base : NULL, VERB_END, none, 0);
 }
 
 int skep_raw_stream_consume(skep_raw_stream *stream, size_t len)
 {
-    return perform(&stream->base, VERB_CONSUME, none, len);
+    return perform(stream ? &stream->base : NULL, VERB_CONSUME, none, len);
 }
 
 int skep_raw_stream_reset(skep_raw_stream *stream)
 {
-    return perform(&stream->base, VERB_STOP, none, 0);
+    return perform(stream ? &stream->base : NULL, VERB_STOP, none, 0);
 }
 
 void skep_raw_stream_free(skep_raw_stream *stream)
@@ -580,6 +599,8 @@ void skep_raw_stream_free(skep_raw_stream *stream)
 
 void skep_call_stream_use(skep_call_stream *stream, const skep_call_stream_events *events, void *user_data)
 {
+    if (!stream || !events)
+        return;
     stream->events = *events;
     stream->base.user_data = user_data;
     stream->base.used = true;
@@ -587,39 +608,39 @@ void skep_call_stream_use(skep_call_stream *stream, const skep_call_stream_event
 
 const skep_peer *skep_call_stream_peer(const skep_call_stream *stream)
 {
-    return &stream->base.peer;
+    return stream ? &stream->base.peer : NULL;
 }
 
 int skep_call_stream_send(skep_call_stream *stream, skep_view message)
 {
     if (message.len > SKEP_STREAM_MESSAGE_MAX)
         return skep_api_fail(SKEP_ESIZE, "a message of %zu bytes; at most %d", message.len, SKEP_STREAM_MESSAGE_MAX);
-    return perform(&stream->base, VERB_SEND, api_bytes(message), 0);
+    return perform(stream ? &stream->base : NULL, VERB_SEND, api_bytes(message), 0);
 }
 
 size_t skep_call_stream_backlog(const skep_call_stream *stream)
 {
-    return backlog((struct api_stream *)(uintptr_t)&stream->base);
+    return stream ? backlog((struct api_stream *)(uintptr_t)&stream->base) : 0;
 }
 
 int skep_call_stream_end(skep_call_stream *stream)
 {
-    return perform(&stream->base, VERB_END, none, 0);
+    return perform(stream ? &stream->base : NULL, VERB_END, none, 0);
 }
 
 int skep_call_stream_fail(skep_call_stream *stream, const char *text)
 {
-    return perform(&stream->base, VERB_FAIL, skep_bytes_str(text ? text : ""), 0);
+    return perform(stream ? &stream->base : NULL, VERB_FAIL, skep_bytes_str(text ? text : ""), 0);
 }
 
 int skep_call_stream_consume(skep_call_stream *stream, size_t len)
 {
-    return perform(&stream->base, VERB_CONSUME, none, len);
+    return perform(stream ? &stream->base : NULL, VERB_CONSUME, none, len);
 }
 
 int skep_call_stream_cancel(skep_call_stream *stream)
 {
-    return perform(&stream->base, VERB_STOP, none, 0);
+    return perform(stream ? &stream->base : NULL, VERB_STOP, none, 0);
 }
 
 void skep_call_stream_free(skep_call_stream *stream)

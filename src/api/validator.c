@@ -109,6 +109,8 @@ int skep_dht_add_validator(skep_node *node, const skep_record_validator *user)
 {
     struct api_validator *validator;
 
+    if (skep_api_need(node, "node") < 0)
+        return SKEP_EINVAL;
     if (!node->dht)
         return skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
     if (!user || !user->validate)
@@ -140,6 +142,8 @@ int skep_dht_add_rsa_validator(skep_node *node, skep_view pem, char **owner)
 
     if (owner)
         *owner = NULL;
+    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_need_bytes(pem, "PEM")) < 0)
+        return rc;
     if (!node->dht)
         return skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
     if (!(validator = skep_mem_zalloc(API_MEM, 1, sizeof *validator)))
