@@ -77,7 +77,8 @@ SKEP_API skep_key skep_key_packed(skep_view msgpack);    /* any other value: its
 
 /**
  * Join the swarm: all initial peers of the options, at once. The first node of a swarm joins with none.
- * The operation: SKEP_EBOOTSTRAP (skep_op_text() names each peer and why), SKEP_EPEER_CLOCK, SKEP_EPEER_UNVERIFIED, SKEP_EIDENTITYTAKEN.
+ * The operation: SKEP_EBOOTSTRAP (skep_op_text() names each peer and why), SKEP_EPEER_CLOCK, SKEP_EPEER_UNVERIFIED, SKEP_EIDENTITYTAKEN (also where
+ * an initial peer has this node's own id and no other answered: a node alone in its list joins with none).
  * @return 0; SKEP_EINVAL (options.no_dht).
  */
 SKEP_API int skep_dht_join(skep_op **out, skep_node *node, skep_op_cb *cb, void *user_data);

@@ -64,7 +64,8 @@ SKEP_API int skep_p2p_wait_for_peers(skep_op **out, skep_node *node, size_t coun
 /** Our visible multiaddrs with /p2p. @param count  may be NULL. @return a NULL-terminated list, one skep_free() for all; NULL: out of memory. */
 SKEP_API char **skep_p2p_addresses(skep_node *node, size_t *count);
 
-/** Announce an address, beside those of the options. @return 0 or SKEP_EMULTIADDR. */
+/** Announce an address, beside those announced before. Once any is announced, here or in the options, what we listen on is named to nobody.
+ *  @return 0 or SKEP_EMULTIADDR. */
 SKEP_API int skep_p2p_announce(skep_node *node, const char *maddr);
 
 /* ---- unary calls ---- */

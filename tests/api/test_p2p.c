@@ -80,6 +80,24 @@ static void waiting_for_peers_ends_when_they_are_there(void **state)
     skep_node_free(hub);
 }
 
+static void announced_addresses_stand_instead_of_those_listened_on(void **state)
+{
+    skep_node *node = node_on_thread(NULL);
+    char **addresses;
+    size_t count;
+
+    (void)state;
+    assert_int_equal(skep_p2p_announce(node, "/ip4/9.9.9.9/tcp/4001"), 0);
+    assert_int_equal(skep_p2p_announce(node, "/ip4/9.9.9.8/tcp/4001"), 0);
+    addresses = skep_p2p_addresses(node, &count);
+    assert_int_equal(count, 2);
+    assert_memory_equal(addresses[0], "/ip4/9.9.9.9/tcp/4001/p2p/", 26);
+    assert_memory_equal(addresses[1], "/ip4/9.9.9.8/tcp/4001/p2p/", 26);
+    assert_null(addresses[2]);
+    skep_free(addresses);
+    assert_int_equal(skep_node_free(node), 0);
+}
+
 static void a_dial_that_is_refused_says_so(void **state)
 {
     skep_node *a = node_on_thread(NULL);
@@ -568,6 +586,7 @@ int main(void)
         cmocka_unit_test(peers_are_dialled_pinged_and_described),
         cmocka_unit_test(a_peer_is_found_by_its_id_alone),
         cmocka_unit_test(waiting_for_peers_ends_when_they_are_there),
+        cmocka_unit_test(announced_addresses_stand_instead_of_those_listened_on),
         cmocka_unit_test(a_dial_that_is_refused_says_so),
         cmocka_unit_test(calls_get_answers_and_errors_with_their_text),
         cmocka_unit_test(many_threads_call_and_another_answers),
