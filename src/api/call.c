@@ -407,6 +407,7 @@ void skep_api_requests_close(skep_node *node)
         skep_request *request = SKEP_LIST_ITEM(node->requests.next, skep_request, entry);
         struct skep_rpc_request *inner = request->inner;
 
+        assert(inner); /* or it would not be listed */
         request_detach(request);
         inner->on_cancel = NULL;
         skep_rpc_fail(inner, "CancelledError()");

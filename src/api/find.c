@@ -114,6 +114,7 @@ static int searcher_get(struct api_searcher **out, skep_node *node, const struct
     }
     if ((rc = searcher_new(out, node, wanted, prefix_len)) < 0)
         return rc;
+    assert(*out);
     (*out)->users++;
     forget_some(node);
     return 0;

@@ -236,6 +236,7 @@ int skep_moe_get_experts(skep_op **out, skep_node *node, const char *const *uids
         skep_api_op_drop(&op->op);
         return rc;
     }
+    assert(op->uids && op->experts);
     for (size_t i = 0; i < count; i++)
         op->experts[i].uid = (const char *)op->uids[i].data;
     return skep_api_op_begin(out, node, &op->op);

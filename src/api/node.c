@@ -354,6 +354,7 @@ int skep_node_new(skep_node **out, const skep_node_options *user_options)
         return rc;
     if ((rc = make_node(&node, &options)) < 0)
         return rc;
+    assert(node);
     if ((rc = key_the_maps(node->env)) == 0 && (rc = copy_peers(node, &options)) == 0 && (rc = make_identity(node, &options)) == 0)
         rc = make_layers(node, &options);
     if (rc == 0 && !node->caller_driven) {

@@ -228,14 +228,14 @@ static int parse_maddr(struct skep_multiaddr *addr, const char *maddr)
 
 int skep_p2p_connect(skep_op **out, skep_node *node, const char *maddr, uint64_t timeout_us, skep_op_cb *cb, void *user_data)
 {
-    struct skep_multiaddr addr;
+    struct skep_multiaddr addr = {0};
     int rc;
 
     if (out)
         *out = NULL;
-    if ((rc = skep_api_need(node, "node")) == 0)
-        rc = parse_maddr(&addr, maddr);
-    return rc < 0 ? rc : peer_begin(out, node, VERB_CONNECT, NULL, &addr, timeout_us, cb, user_data);
+    if ((rc = skep_api_need(node, "node")) < 0 || (rc = parse_maddr(&addr, maddr)) < 0)
+        return rc;
+    return peer_begin(out, node, VERB_CONNECT, NULL, &addr, timeout_us, cb, user_data);
 }
 
 int skep_p2p_connect_peer(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb, void *user_data)

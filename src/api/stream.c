@@ -377,7 +377,9 @@ static int perform(struct api_stream *s, enum verb verb, skep_bytes bytes, size_
 {
     int rc;
 
-    if ((rc = skep_api_need(s, "stream")) < 0 || (rc = skep_api_need_bytes((skep_view){bytes.data, bytes.len}, "data")) < 0)
+    if (!s)
+        return skep_api_need(s, "stream");
+    if ((rc = skep_api_need_bytes((skep_view){bytes.data, bytes.len}, "data")) < 0)
         return rc;
     if (atomic_load(&s->closed))
         return skep_api_fail(SKEP_ECLOSED, "the stream is closed");
