@@ -55,7 +55,8 @@ install: build
 	cmake --install build
 
 lint: deps
-	@cmake/deps.sh test
+	@cmake/deps.sh lint
+	git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
 	cmake --preset dev
 	git ls-files 'src/*.c' | xargs -n 1 -P $(JOBS) clang-tidy -quiet -p build/dev
 

@@ -60,7 +60,8 @@ static void on_done(struct skep_search *search, int rc)
 static void find(struct bench *b, const float *rows, size_t examples)
 {
     const void *row_at[DIMS] = {rows, rows + examples * SIZE, rows + 2 * examples * SIZE};
-    struct skep_scores scores = {.type = SKEP_GRID_FLOAT32, .examples = examples, .dims = DIMS, .rows = row_at};
+    struct skep_scores scores = {
+        .type = SKEP_GRID_FLOAT32, .examples = examples, .dims = DIMS, .rows = row_at};
     struct skep_search_options options = {.beam_size = b->beam_size};
 
     b->search = (struct skep_search){.done = on_done};
@@ -100,13 +101,16 @@ static void new_searcher(struct bench *b)
 
 static void fill(struct bench *b, size_t experts)
 {
-    static const char *const peers[] = {"12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s", "12D3KooWRacyeCe8EVynawz1V4Xf5mJvqiLLMgGNMy6RNKFyPNYX",
-                                        "12D3KooWEM4WapXGFG5a7oQtMWF713jPEjr3e5bqgKvUNVMXYwwj", "12D3KooWQpCGnwM5ZRmZAy2Q1dNRSqR3SQ6K7YCa9bECpKdGo9DA"};
+    static const char *const peers[] = {"12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s",
+                                        "12D3KooWRacyeCe8EVynawz1V4Xf5mJvqiLLMgGNMy6RNKFyPNYX",
+                                        "12D3KooWEM4WapXGFG5a7oQtMWF713jPEjr3e5bqgKvUNVMXYwwj",
+                                        "12D3KooWQpCGnwM5ZRmZAy2Q1dNRSqR3SQ6K7YCa9bECpKdGo9DA"};
 
     for (size_t i = 0; i < experts; i++) {
         char uid[64];
 
-        snprintf(uid, sizeof uid, "ffn.%u.%u.%u", (unsigned)skep_prng_below(&b->prng, SIZE), (unsigned)skep_prng_below(&b->prng, SIZE),
+        snprintf(uid, sizeof uid, "ffn.%u.%u.%u", (unsigned)skep_prng_below(&b->prng, SIZE),
+                 (unsigned)skep_prng_below(&b->prng, SIZE),
                  (unsigned)skep_prng_below(&b->prng, SIZE));
         fake_dht_declare(b->dht, uid, peers[i % SKEP_COUNT_OF(peers)], 2e9 + (double)i);
     }
@@ -143,8 +147,8 @@ static void cold(struct bench *b)
         spent += seconds() - begin;
         free(rows);
     }
-    printf("a search of a new searcher, nothing at home   %8.0f ns, %.1f keys\n", spent / COLD_ROUNDS * 1e9,
-           (double)(fake_dht_counts(b->dht)->keys - keys) / COLD_ROUNDS);
+    printf("a search of a new searcher, nothing at home   %8.0f ns, %.1f keys\n",
+           spent / COLD_ROUNDS * 1e9, (double)(fake_dht_counts(b->dht)->keys - keys) / COLD_ROUNDS);
 }
 
 static void batch(struct bench *b)
@@ -157,8 +161,9 @@ static void batch(struct bench *b)
     new_searcher(b);
     begin = seconds();
     find(b, rows, BATCH);
-    printf("a batch of %d, nothing at home   %8.0f ns an example, %zu keys in %zu gets\n", BATCH, (seconds() - begin) / BATCH * 1e9,
-           fake_dht_counts(b->dht)->keys - keys, fake_dht_counts(b->dht)->gets - gets);
+    printf("a batch of %d, nothing at home   %8.0f ns an example, %zu keys in %zu gets\n", BATCH,
+           (seconds() - begin) / BATCH * 1e9, fake_dht_counts(b->dht)->keys - keys,
+           fake_dht_counts(b->dht)->gets - gets);
     begin = seconds();
     find(b, rows, BATCH);
     printf("the same batch again   %8.0f ns an example\n", (seconds() - begin) / BATCH * 1e9);
@@ -171,7 +176,10 @@ int main(int argc, char **argv)
     size_t experts = argc > 1 ? (size_t)strtoul(argv[1], NULL, 10) : 4096;
 
     b.beam_size = argc > 2 ? (size_t)strtoul(argv[2], NULL, 10) : 4;
-    b.env = (struct skep_env){.mem = &skep_mem_std, .now_us = bench_now_us, .unix_s = bench_unix_s, .entropy = bench_entropy};
+    b.env = (struct skep_env){.mem = &skep_mem_std,
+                              .now_us = bench_now_us,
+                              .unix_s = bench_unix_s,
+                              .entropy = bench_entropy};
     skep_prng_init(&b.prng, 1);
     skep_timers_init(&b.env.timers, b.env.mem);
     b.dht = fake_dht_new(&b.env, 1);

@@ -76,7 +76,8 @@ static void echo_close(struct skep_stream *stream, void *user, int rc)
     (void)rc;
 }
 
-static const struct skep_stream_events echo_events = {.on_data = echo_data, .on_eof = echo_eof, .on_close = echo_close};
+static const struct skep_stream_events echo_events = {
+    .on_data = echo_data, .on_eof = echo_eof, .on_close = echo_close};
 
 static void on_echo(void *user, struct skep_stream *stream)
 {
@@ -155,7 +156,8 @@ static void on_close(struct skep_stream *stream, void *user, int rc)
     run->ended = true;
 }
 
-static const struct skep_stream_events run_events = {.on_data = on_data, .on_writable = on_writable, .on_close = on_close};
+static const struct skep_stream_events run_events = {
+    .on_data = on_data, .on_writable = on_writable, .on_close = on_close};
 
 static void on_done(struct skep_host_request *request, int rc)
 {
@@ -174,9 +176,11 @@ static double seconds_since(struct side *side, uint64_t start_us)
     return (double)(skep_env_now_us(side->env) - start_us) / 1e6;
 }
 
-static void bench_echo(struct side *side, const struct skep_peer_id *peer, uint64_t len, size_t block_len)
+static void bench_echo(struct side *side, const struct skep_peer_id *peer, uint64_t len,
+                       size_t block_len)
 {
-    struct run run = {.side = side, .block = calloc(1, block_len), .block_len = block_len, .to_send = len};
+    struct run run = {
+        .side = side, .block = calloc(1, block_len), .block_len = block_len, .to_send = len};
     uint64_t start_us = skep_env_now_us(side->env);
     double seconds;
 
@@ -185,7 +189,8 @@ static void bench_echo(struct side *side, const struct skep_peer_id *peer, uint6
     while (run.received < len)
         skep_uv_loop_turn(side->loop, TURN_US);
     seconds = seconds_since(side, start_us);
-    printf("echo: %.0f MiB in %.3f s: %.1f MiB/s each way\n", (double)len / 0x1p20, seconds, (double)len / 0x1p20 / seconds);
+    printf("echo: %.0f MiB in %.3f s: %.1f MiB/s each way\n", (double)len / 0x1p20, seconds,
+           (double)len / 0x1p20 / seconds);
     skep_stream_reset(run.stream);
     free(run.block);
 }
@@ -209,8 +214,9 @@ static void bench_ping(struct side *side, const struct skep_peer_id *peer)
         rtts[i] = request.rtt_us;
     }
     qsort(rtts, PINGS, sizeof rtts[0], compare_u64);
-    printf("ping (a stream each): median %llu us, 99%% %llu us, least %llu us\n", (unsigned long long)rtts[PINGS / 2],
-           (unsigned long long)rtts[PINGS * 99 / 100], (unsigned long long)rtts[0]);
+    printf("ping (a stream each): median %llu us, 99%% %llu us, least %llu us\n",
+           (unsigned long long)rtts[PINGS / 2], (unsigned long long)rtts[PINGS * 99 / 100],
+           (unsigned long long)rtts[0]);
 }
 
 static void bench_round_trips(struct side *side, const struct skep_peer_id *peer)
@@ -226,7 +232,8 @@ static void bench_round_trips(struct side *side, const struct skep_peer_id *peer
         while (run.received < i * sizeof block)
             skep_uv_loop_turn(side->loop, TURN_US);
     }
-    printf("32 bytes there and back on one stream: %.1f us\n", seconds_since(side, start_us) * 1e6 / CALLS);
+    printf("32 bytes there and back on one stream: %.1f us\n",
+           seconds_since(side, start_us) * 1e6 / CALLS);
     skep_stream_reset(run.stream);
 }
 
@@ -238,7 +245,8 @@ static void bench_calls(struct side *side, const struct skep_peer_id *peer)
     for (int i = 0; i < CALLS; i++) {
         struct run run = {.side = side};
 
-        check("open", skep_host_open(side->host, &run.stream, peer, echo_protocol, &run_events, &run));
+        check("open",
+              skep_host_open(side->host, &run.stream, peer, echo_protocol, &run_events, &run));
         check("write", skep_stream_write(run.stream, skep_bytes_of(block, sizeof block)));
         skep_stream_close_write(run.stream);
         while (run.received < sizeof block)
@@ -246,7 +254,8 @@ static void bench_calls(struct side *side, const struct skep_peer_id *peer)
         if (!run.ended)
             skep_stream_release(run.stream);
     }
-    printf("a stream, 64 bytes there and back, close: %.1f us\n", seconds_since(side, start_us) * 1e6 / CALLS);
+    printf("a stream, 64 bytes there and back, close: %.1f us\n",
+           seconds_since(side, start_us) * 1e6 / CALLS);
 }
 
 static void client(const char *address, uint64_t len, size_t block_len)

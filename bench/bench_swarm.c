@@ -99,8 +99,8 @@ static int by_value(const void *a, const void *b)
 static void print_samples(const char *name, struct samples *samples)
 {
     qsort(samples->s, samples->count, sizeof samples->s[0], by_value);
-    printf("\"%s\": {\"median\": %.9f, \"p95\": %.9f, \"count\": %zu}, ", name, samples->s[samples->count / 2],
-           samples->s[samples->count * 95 / 100], samples->count);
+    printf("\"%s\": {\"median\": %.9f, \"p95\": %.9f, \"count\": %zu}, ", name,
+           samples->s[samples->count / 2], samples->s[samples->count * 95 / 100], samples->count);
     samples->count = 0;
 }
 
@@ -131,9 +131,11 @@ static float *read_floats(const char *folder, const char *name, size_t *examples
     return data;
 }
 
-static void find(skep_node *node, const float *scores, size_t batch, skep_find_cost *cost, size_t *found)
+static void find(skep_node *node, const float *scores, size_t batch, skep_find_cost *cost,
+                 size_t *found)
 {
-    static const size_t grid[DIMS] = {SIZE, SIZE, SIZE}, stride[DIMS] = {DIMS * SIZE, DIMS * SIZE, DIMS * SIZE};
+    static const size_t grid[DIMS] = {SIZE, SIZE, SIZE},
+                        stride[DIMS] = {DIMS * SIZE, DIMS * SIZE, DIMS * SIZE};
     const void *rows[DIMS] = {scores, scores + SIZE, scores + 2 * SIZE};
     skep_find_options options;
     const skep_found *result;
@@ -167,7 +169,9 @@ static void get(skep_node *node, const char *key)
 
 static void store(skep_node *node, const char *key)
 {
-    skep_record record = {.key = skep_key_text(key), .value = {"\x07", 1}, .expiration_unix_s = skep_dht_time() + 3600};
+    skep_record record = {.key = skep_key_text(key),
+                          .value = {"\x07", 1},
+                          .expiration_unix_s = skep_dht_time() + 3600};
     skep_op *op;
 
     check("store", skep_dht_store(&op, node, &record, 1, NULL, NULL, NULL));
@@ -197,8 +201,10 @@ static void searches(skep_node *node, const char *folder)
         calls += cost.calls;
         keys += cost.keys;
     }
-    printf("\"cpu_share\": %.4f, \"found\": %zu, \"rounds\": %.2f, \"calls\": %.2f, \"keys\": %.2f, ", cpu / wall, found,
-           (double)rounds / (double)examples, (double)calls / (double)examples, (double)keys / (double)examples);
+    printf(
+        "\"cpu_share\": %.4f, \"found\": %zu, \"rounds\": %.2f, \"calls\": %.2f, \"keys\": %.2f, ",
+        cpu / wall, found, (double)rounds / (double)examples, (double)calls / (double)examples,
+        (double)keys / (double)examples);
     print_samples("search_cold", &samples);
     skep_dht_clear_cache(node);
     for (size_t i = 0; i < examples; i++) {
@@ -277,7 +283,8 @@ static void floor_of_calls(skep_node *node, const char *peer_text)
         skep_op *op;
 
         started = now_s();
-        check("call", skep_p2p_call(&op, node, &peer, "Bench.empty", (skep_view){"", 0}, SKEP_FOREVER, NULL, NULL));
+        check("call", skep_p2p_call(&op, node, &peer, "Bench.empty", (skep_view){"", 0},
+                                    SKEP_FOREVER, NULL, NULL));
         finish("call", op);
         if (i >= 100)
             add(&samples, started);
@@ -339,7 +346,8 @@ static double declare(skep_node *node, const char *folder, const char *name)
     double started = now_s(), seconds;
     skep_op *op;
 
-    check("declare", skep_moe_declare(&op, node, (const char *const *)uids, count, &options, NULL, NULL));
+    check("declare",
+          skep_moe_declare(&op, node, (const char *const *)uids, count, &options, NULL, NULL));
     check("declare", skep_op_wait(op));
     seconds = now_s() - started;
     declared = skep_moe_declare_result(op);
@@ -365,7 +373,8 @@ static int run_declare(char **argv, int argc)
     skep_node_peer(node, &peer);
     printf("{\"declare_per_s\": %.1f, ", declare(node, argv[2], "rate"));
     declare(node, argv[2], "expert");
-    printf("\"peer\": \"%s\", \"maddr\": \"%s\"}\n", skep_peer_to_text(text, &peer), addresses ? addresses[0] : "");
+    printf("\"peer\": \"%s\", \"maddr\": \"%s\"}\n", skep_peer_to_text(text, &peer),
+           addresses ? addresses[0] : "");
     fflush(stdout);
     while (getchar() != EOF)
         ;
@@ -390,7 +399,8 @@ static int run_started(char **argv)
     check("connect", skep_op_wait(op));
     peer = *skep_p2p_connect_result(op);
     skep_op_free(op);
-    check("call", skep_p2p_call(&op, node, &peer, "DHTProtocol.rpc_ping", (skep_view){"", 0}, SKEP_FOREVER, NULL, NULL));
+    check("call", skep_p2p_call(&op, node, &peer, "DHTProtocol.rpc_ping", (skep_view){"", 0},
+                                SKEP_FOREVER, NULL, NULL));
     finish("call", op);
     printf("%.9f\n", now_s());
     fflush(stdout);

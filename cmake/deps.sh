@@ -1,18 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Install what a part of the project needs, where it is missing, and say so: deps.sh build|test|interop
+# Install what a part of the project needs, where it is missing, and say so: deps.sh build|test|lint|interop
 set -eu
 cd "$(dirname "$0")/.."
 
 build="build-essential cmake pkg-config libuv1-dev libssl-dev uthash-dev libjansson-dev libpopt-dev zlib1g-dev"
-test="clang clang-tidy libclang-rt-14-dev libcmocka-dev libmsgpack-dev libprotobuf-c-dev protobuf-c-compiler"
+test="clang libclang-rt-14-dev libcmocka-dev libmsgpack-dev libprotobuf-c-dev protobuf-c-compiler"
 interop="python3 python3-venv python3-torch libopenblas0-pthread"
 
 case "${1:-}" in
 build) want=$build ;;
 test) want="$build $test" ;;
+lint) want="$build $test clang-tidy clang-format" ;;
 interop) want="$build $interop" ;;
-*) echo "usage: cmake/deps.sh build|test|interop" >&2; exit 2 ;;
+*) echo "usage: cmake/deps.sh build|test|lint|interop" >&2; exit 2 ;;
 esac
 
 missing=""

@@ -75,7 +75,8 @@ static void print_text(const char *before, skep_view value)
 
 static int print_notes(skep_node *node)
 {
-    const skep_key keys[] = {skep_key_text("note"), skep_key_text("notes"), skep_key_text("nothing")};
+    const skep_key keys[] = {skep_key_text("note"), skep_key_text("notes"),
+                             skep_key_text("nothing")};
     const skep_item *items;
     skep_op *op;
     int rc;
@@ -103,7 +104,8 @@ int main(void)
     int rc = 1;
 
     if (addresses && addresses[0] && (second = start(addresses[0])) != NULL) {
-        rc = store_text(first, "note", NULL, "bread and honey") < 0 || store_text(first, "notes", "ann", "wax") < 0 ||
+        rc = store_text(first, "note", NULL, "bread and honey") < 0 ||
+             store_text(first, "notes", "ann", "wax") < 0 ||
              store_text(second, "notes", "bob", "smoke") < 0 || print_notes(second) < 0;
     }
     skep_free(addresses);

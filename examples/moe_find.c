@@ -56,7 +56,8 @@ static int declare(skep_node *node)
     if ((rc = skep_op_wait(op)) == 0) {
         const skep_declared *declared = skep_moe_declare_result(op);
 
-        printf("declared %d experts: %zu records, %zu of them accepted\n", EXPERTS, declared->keys, declared->accepted);
+        printf("declared %d experts: %zu records, %zu of them accepted\n", EXPERTS, declared->keys,
+               declared->accepted);
     }
     skep_op_free(op);
     return rc;
@@ -70,8 +71,8 @@ static int print_found(const skep_op *op)
     for (size_t i = 0; i < found->count; i++) {
         char uid[256], peer[SKEP_PEER_TEXT_LEN];
 
-        printf("%-10s %6.3f  %s\n", skep_text_for_terminal(uid, sizeof uid, found->experts[i].uid), found->experts[i].score,
-               skep_peer_to_text(peer, &found->experts[i].peer));
+        printf("%-10s %6.3f  %s\n", skep_text_for_terminal(uid, sizeof uid, found->experts[i].uid),
+               found->experts[i].score, skep_peer_to_text(peer, &found->experts[i].peer));
     }
     printf("%u rounds, %u keys, %u calls\n", cost.rounds, cost.keys, cost.calls);
     return found->count == BEAM ? 0 : SKEP_ENOTFOUND;

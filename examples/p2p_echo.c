@@ -47,7 +47,8 @@ static void echo_close(void *user_data, skep_raw_stream *stream, int rc)
 
 static void on_echo(void *user_data, skep_raw_stream *stream)
 {
-    const skep_raw_stream_events events = {.on_data = echo_data, .on_end = echo_end, .on_close = echo_close};
+    const skep_raw_stream_events events = {
+        .on_data = echo_data, .on_end = echo_end, .on_close = echo_close};
 
     skep_raw_stream_use(stream, &events, user_data);
 }
@@ -91,7 +92,8 @@ static int call(skep_node *a, skep_node *b, const skep_peer *peer)
 {
     const char *text = "hello from a peer";
     skep_op *op;
-    int rc = skep_p2p_call(&op, a, peer, "Example.capitals", (skep_view){text, strlen(text)}, SECOND_US, NULL, NULL);
+    int rc = skep_p2p_call(&op, a, peer, "Example.capitals", (skep_view){text, strlen(text)},
+                           SECOND_US, NULL, NULL);
 
     if (rc < 0)
         return rc;
@@ -136,7 +138,8 @@ static int run(skep_node *a, skep_node *b)
     if ((rc = skep_p2p_serve(b, "Example.capitals", capitals, NULL)) < 0 ||
         (rc = skep_p2p_serve_protocol(b, "/example/echo/1.0.0", on_echo, NULL)) < 0)
         goto out;
-    if ((rc = skep_p2p_connect(&op, a, addresses && addresses[0] ? addresses[0] : "", 0, NULL, NULL)) < 0)
+    if ((rc = skep_p2p_connect(&op, a, addresses && addresses[0] ? addresses[0] : "", 0, NULL,
+                               NULL)) < 0)
         goto out;
     while ((rc = skep_op_poll(op)) == 1)
         turn(a, b);

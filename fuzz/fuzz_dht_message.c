@@ -108,7 +108,8 @@ static bool find_result(skep_bytes in, struct skep_buf *out)
         nearest[n] = &nodes[n];
     }
     skep_dht_find_result_encode(out, m.type, m.value, m.expiration_unix_s, nearest, count);
-    CHECK(out->len - before == skep_dht_find_result_len(m.type, m.value, m.expiration_unix_s, nearest, count));
+    CHECK(out->len - before ==
+          skep_dht_find_result_len(m.type, m.value, m.expiration_unix_s, nearest, count));
     return true;
 }
 
@@ -130,7 +131,8 @@ static bool find_response(skep_bytes in, struct skep_buf *out)
 }
 
 static bool (*const messages[MESSAGES])(skep_bytes in, struct skep_buf *out) = {
-    ping_request, ping_response, store_request, store_response, find_request, find_response, find_response};
+    ping_request, ping_response, store_request, store_response,
+    find_request, find_response, find_response};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

@@ -73,7 +73,8 @@ static void on_join(struct skep_dht_join *join, int rc, const char *text)
     SKEP_CONTAINER_OF(join, struct counted, join)->joins++;
 }
 
-static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value, bool answered)
+static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value,
+                     bool answered)
 {
     struct skep_dht_entry entry;
     size_t cursor = 0;
@@ -92,7 +93,8 @@ static void on_got(struct skep_dht_get *get, int rc)
     SKEP_CONTAINER_OF(get, struct counted, get)->gets++;
 }
 
-static void on_stored(struct skep_dht_store *store, size_t index, unsigned accepted, unsigned answered)
+static void on_stored(struct skep_dht_store *store, size_t index, unsigned accepted,
+                      unsigned answered)
 {
     (void)index;
     if (accepted > answered)
@@ -114,7 +116,8 @@ static void send_requests(struct skep_sim_clock *clock, const struct skep_peer_i
         struct counted c = {.call = {.done = on_answer}};
         const char *method = methods[skep_bytes_take(&hostile.script, 1).data[0] % 3];
 
-        if (skep_rpc_call_start(hostile.rpc, &c.call, node, method, next_slice(), 60 * SKEP_SIM_SECOND) < 0)
+        if (skep_rpc_call_start(hostile.rpc, &c.call, node, method, next_slice(),
+                                60 * SKEP_SIM_SECOND) < 0)
             abort();
         skep_sim_clock_run_for(clock, 5 * SKEP_SIM_SECOND);
         if (c.answers != 1)
@@ -136,13 +139,16 @@ static void operate(struct skep_sim_clock *clock, struct skep_dht *dht)
 
     for (uint8_t i = 0; i < 3; i++) {
         memset(&keys[i], i * 0x55, sizeof keys[i]);
-        records[i] = (struct skep_dht_record){
-            .key = keys[i], .value = skep_bytes_str("v"), .expiration_unix_s = skep_env_unix_s(&clock->env) + 600};
+        records[i] =
+            (struct skep_dht_record){.key = keys[i],
+                                     .value = skep_bytes_str("v"),
+                                     .expiration_unix_s = skep_env_unix_s(&clock->env) + 600};
     }
     if (skep_dht_join_start(dht, &c.join, maddrs, 1) < 0)
         abort();
     skep_sim_clock_run_for(clock, 60 * SKEP_SIM_SECOND);
-    if (skep_dht_get_start(dht, &c.get, keys, 3, &get_options) < 0 || skep_dht_store_start(dht, &c.store, records, 3, &store_options) < 0)
+    if (skep_dht_get_start(dht, &c.get, keys, 3, &get_options) < 0 ||
+        skep_dht_store_start(dht, &c.store, records, 3, &store_options) < 0)
         abort();
     skep_sim_clock_run_for(clock, 60 * SKEP_SIM_SECOND);
     if (c.joins != 1 || c.values != 3 || c.gets != 1 || c.stored != 3 || c.stores != 1)
@@ -164,7 +170,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     skep_sim_clock_init(&clock, &skep_mem_std, 1);
     skep_dht_options_default(&options);
     options.storage_bytes = options.cache_bytes = STORAGE_BYTES;
-    if (skep_sim_net_new(&net, &clock, 1, &faults) < 0 || skep_sim_net_add(net, &rpc) < 0 || skep_sim_net_add(net, &hostile.rpc) < 0 ||
+    if (skep_sim_net_new(&net, &clock, 1, &faults) < 0 || skep_sim_net_add(net, &rpc) < 0 ||
+        skep_sim_net_add(net, &hostile.rpc) < 0 ||
         skep_dht_new(&dht, &clock.env, rpc, &options) < 0)
         abort();
     hostile.script = skep_bytes_of(data, len);
@@ -177,7 +184,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     operate(&clock, dht);
     send_requests(&clock, &rpc->self);
     skep_dht_stats(dht, &stats);
-    if (stats.table_nodes > 1 || stats.stored_bytes > STORAGE_BYTES || stats.cached_bytes > STORAGE_BYTES)
+    if (stats.table_nodes > 1 || stats.stored_bytes > STORAGE_BYTES ||
+        stats.cached_bytes > STORAGE_BYTES)
         abort();
     skep_dht_free(dht);
     skep_sim_net_free(net);

@@ -31,7 +31,8 @@ static void check_entries(const struct skep_dht_value *value)
         latest = SKEP_MAX(latest, entry.expiration_unix_s);
         earliest = SKEP_MIN(earliest, entry.expiration_unix_s);
     }
-    CHECK(count == value->count && latest == value->expiration_unix_s && earliest == skep_dht_value_earliest(value));
+    CHECK(count == value->count && latest == value->expiration_unix_s &&
+          earliest == skep_dht_value_earliest(value));
 }
 
 static void check_same(struct skep_dht_value **a, struct skep_dht_value **b)
@@ -52,7 +53,8 @@ static void check_expiry(struct skep_dht_value *value)
     while (count > 0 && skep_dht_value_earliest(value) < (double)INFINITY) {
         double earliest = skep_dht_value_earliest(value);
 
-        CHECK(!skep_dht_value_expire(value, earliest, &gone)); /* it lives through its last instant */
+        CHECK(
+            !skep_dht_value_expire(value, earliest, &gone)); /* it lives through its last instant */
         if (nextafter(earliest, (double)INFINITY) == (double)INFINITY)
             break;
         CHECK(skep_dht_value_expire(value, nextafter(earliest, (double)INFINITY), &gone));

@@ -30,10 +30,11 @@ static struct outcome read_cut(const uint8_t *data, size_t len, size_t cut)
     outcome.agent_len = info->agent.len;
     outcome.text = skep_map_hash(info->text.data, info->text.len);
     for (size_t i = 0; i < info->protocol_count; i++)
-        if (strlen(info->protocols[i]) == 0 || strlen(info->protocols[i]) >= SKEP_NEGOTIATE_TOKEN_MAX)
+        if (strlen(info->protocols[i]) == 0 ||
+            strlen(info->protocols[i]) >= SKEP_NEGOTIATE_TOKEN_MAX)
             abort();
-    if (info->protocol_count > SKEP_IDENTIFY_PROTOCOLS_MAX || info->addr_count > SKEP_ADDRESSES_PER_PEER_MAX ||
-        info->agent.len > SKEP_PEER_TEXT_MAX)
+    if (info->protocol_count > SKEP_IDENTIFY_PROTOCOLS_MAX ||
+        info->addr_count > SKEP_ADDRESSES_PER_PEER_MAX || info->agent.len > SKEP_PEER_TEXT_MAX)
         abort();
     skep_identify_info_free(&skep_mem_std, info);
     return outcome;

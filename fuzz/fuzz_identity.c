@@ -34,7 +34,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     check_public_key(skep_buf_view(&identity.public_key));
     skep_buf_init(&file, &skep_mem_std);
-    if (skep_identity_serialize(&identity, &file) < 0 || skep_identity_parse(&again, &skep_mem_std, skep_buf_view(&file)) < 0 ||
+    if (skep_identity_serialize(&identity, &file) < 0 ||
+        skep_identity_parse(&again, &skep_mem_std, skep_buf_view(&file)) < 0 ||
         !skep_peer_id_equal(&identity.id, &again.id))
         abort();
     skep_buf_fini(&file);

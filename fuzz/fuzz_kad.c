@@ -9,7 +9,8 @@ struct copy {
     size_t peers;
 };
 
-static void write_again(void *user, const struct skep_peer_id *id, const struct skep_multiaddr *addrs, size_t addr_count)
+static void write_again(void *user, const struct skep_peer_id *id,
+                        const struct skep_multiaddr *addrs, size_t addr_count)
 {
     struct copy *copy = user;
     struct skep_kad_peer peer = {.id = *id, .addrs = addrs, .addr_count = addr_count};
@@ -43,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
     if (skep_kad_next(&in, &body) != 1)
         return 0;
-    if (skep_kad_read_request(body, &key) == 0 && key.len > 0 && (key.data < body.data || key.data + key.len > body.data + body.len))
+    if (skep_kad_read_request(body, &key) == 0 && key.len > 0 &&
+        (key.data < body.data || key.data + key.len > body.data + body.len))
         abort();
     if (read_and_write(body, &first) == 0) {
         in = skep_buf_view(&first.out);

@@ -14,9 +14,11 @@ static void check(const struct skep_multiaddr *addr)
     struct skep_multiaddr again;
     size_t len = skep_multiaddr_encode(binary, addr, true);
 
-    if (skep_multiaddr_decode(&again, skep_bytes_of(binary, len)) < 0 || memcmp(addr, &again, sizeof again) != 0)
+    if (skep_multiaddr_decode(&again, skep_bytes_of(binary, len)) < 0 ||
+        memcmp(addr, &again, sizeof again) != 0)
         abort();
-    if (skep_multiaddr_parse(&again, skep_multiaddr_text(text, addr)) < 0 || memcmp(addr, &again, sizeof again) != 0)
+    if (skep_multiaddr_parse(&again, skep_multiaddr_text(text, addr)) < 0 ||
+        memcmp(addr, &again, sizeof again) != 0)
         abort();
     if (!skep_multiaddr_same(addr, &again))
         abort();

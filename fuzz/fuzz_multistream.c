@@ -38,7 +38,8 @@ static void run(struct outcome *outcome, bool is_dialer, skep_bytes in, size_t p
             abort(); /* what it wants more for is used up */
     }
     outcome->proposals = ms.proposals;
-    if (ms.proposals > SKEP_NEGOTIATE_PROPOSALS_MAX + 1 || (outcome->rc == 1) != (ms.chosen != NULL))
+    if (ms.proposals > SKEP_NEGOTIATE_PROPOSALS_MAX + 1 ||
+        (outcome->rc == 1) != (ms.chosen != NULL))
         abort();
     skep_multistream_fini(&ms);
 }
@@ -52,7 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     run(&whole, data[0] & 1, skep_bytes_of(data + 1, len - 1), len);
     run(&cut, data[0] & 1, skep_bytes_of(data + 1, len - 1), 1 + data[0] / 2);
-    if (whole.rc != cut.rc || (whole.rc == 1 && whole.left != cut.left) || whole.proposals != cut.proposals ||
+    if (whole.rc != cut.rc || (whole.rc == 1 && whole.left != cut.left) ||
+        whole.proposals != cut.proposals ||
         !skep_bytes_equal(skep_buf_view(&whole.out), skep_buf_view(&cut.out)))
         abort();
     skep_buf_fini(&whole.out);

@@ -36,7 +36,8 @@ static bool damage(struct skep_buf *wire, bool replace, skep_bytes by)
 }
 
 /* @return 1 both done. */
-static int shake_hands(struct skep_noise *first, struct skep_noise *second, unsigned at, bool replace, skep_bytes by, bool *changed)
+static int shake_hands(struct skep_noise *first, struct skep_noise *second, unsigned at,
+                       bool replace, skep_bytes by, bool *changed)
 {
     struct skep_noise *sides[2] = {first, second};
     struct skep_buf wire, answer;
@@ -82,9 +83,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         if (skep_identity_from_seed(&identities[i], &skep_mem_std, seeds[i]) < 0)
             abort();
     for (int i = 0; i < 2; i++)
-        if (skep_noise_new(&noise[i], &env, &identities[i], i == 0, data[0] & 1 ? &identities[1 - i].id : NULL) < 0)
+        if (skep_noise_new(&noise[i], &env, &identities[i], i == 0,
+                           data[0] & 1 ? &identities[1 - i].id : NULL) < 0)
             abort();
-    done = shake_hands(noise[0], noise[1], data[1] % 3, data[2] & 1, skep_bytes_of(data + 3, len - 3), &changed);
+    done = shake_hands(noise[0], noise[1], data[1] % 3, data[2] & 1,
+                       skep_bytes_of(data + 3, len - 3), &changed);
     if (done && changed)
         abort();
     if (!done && !changed)

@@ -17,7 +17,8 @@ static void check(const struct skep_cmd_scores *s, const struct skep_cmd_grid *g
     if (s->examples == 0 || s->stride != count)
         abort();
     for (size_t i = 0; i < s->examples * s->stride; i++) {
-        double v = s->is_float64 ? ((const double *)s->data)[i] : (double)((const float *)s->data)[i];
+        double v =
+            s->is_float64 ? ((const double *)s->data)[i] : (double)((const float *)s->data)[i];
 
         if (isnan(v) || (isinf(v) && v > 0))
             abort();
@@ -26,7 +27,8 @@ static void check(const struct skep_cmd_scores *s, const struct skep_cmd_grid *g
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    static const struct skep_cmd_grid grids[] = {{1, {3}}, {2, {2, 3}}, {2, {3, 3}}, {3, {1, 1, 1}}};
+    static const struct skep_cmd_grid grids[] = {
+        {1, {3}}, {2, {2, 3}}, {2, {3, 3}}, {3, {1, 1, 1}}};
     const struct skep_cmd_grid *grid = &grids[len > 0 ? data[0] % SKEP_COUNT_OF(grids) : 0];
     skep_bytes file = skep_bytes_of(data, len);
     struct skep_cmd_why why = {.text = ""};

@@ -13,7 +13,8 @@ static void check(const struct skep_peer_id *id)
     struct skep_peer_id again;
 
     skep_peer_id_text(text, id);
-    if (skep_peer_id_from_base58(&again, skep_bytes_str(text)) < 0 || memcmp(id, &again, sizeof again) != 0)
+    if (skep_peer_id_from_base58(&again, skep_bytes_str(text)) < 0 ||
+        memcmp(id, &again, sizeof again) != 0)
         abort();
     if (skep_peer_id_from_text(&again, skep_bytes_str(text)) < 0 || !skep_peer_id_equal(id, &again))
         abort();

@@ -9,15 +9,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    static const uint8_t message[] = "f0d2b8c17e5a4936 never signed by anybody, whatever the corpus holds";
-    skep_bytes in = {data, len}, kind = skep_bytes_take(&in, 1), size = skep_bytes_take(&in, 2), key;
+    static const uint8_t message[] =
+        "f0d2b8c17e5a4936 never signed by anybody, whatever the corpus holds";
+    skep_bytes in = {data, len}, kind = skep_bytes_take(&in, 1), size = skep_bytes_take(&in, 2),
+               key;
     struct skep_buf text;
 
     if (size.len < 2)
         return 0;
     key = skep_bytes_take(&in, skep_get_be16(size.data));
     if (kind.data[0] % 5 < 4) {
-        if (skep_verify((enum skep_key_type)(kind.data[0] % 5), key, skep_bytes_of(message, sizeof message), in) == 0)
+        if (skep_verify((enum skep_key_type)(kind.data[0] % 5), key,
+                        skep_bytes_of(message, sizeof message), in) == 0)
             abort();
         return 0;
     }

@@ -58,7 +58,8 @@ static void model_expire(struct run *r)
                 r->keys[k].slots[i].place = 0;
 }
 
-static int model_store(struct run *r, size_t key, size_t slot, double expiration, uint8_t len, uint8_t fill)
+static int model_store(struct run *r, size_t key, size_t slot, double expiration, uint8_t len,
+                       uint8_t fill)
 {
     struct model_key *k = &r->keys[key];
     bool keep = slot != PLAIN && exists(k) && k->is_dictionary;
@@ -88,12 +89,14 @@ static struct skep_dht_id id_of(size_t key)
     return (struct skep_dht_id){{(uint8_t)key, 7}};
 }
 
-static void check_entry(const struct model_key *k, const struct skep_dht_entry *entry, unsigned *last_place)
+static void check_entry(const struct model_key *k, const struct skep_dht_entry *entry,
+                        unsigned *last_place)
 {
     size_t slot = entry->subkey.data[0];
 
     CHECK(entry->subkey.len == 1 && slot < SUBKEYS && k->slots[slot].place > *last_place);
-    CHECK(entry->expiration_unix_s == k->slots[slot].expiration && entry->value.len == k->slots[slot].len);
+    CHECK(entry->expiration_unix_s == k->slots[slot].expiration &&
+          entry->value.len == k->slots[slot].len);
     CHECK(entry->value.len == 0 || entry->value.data[entry->value.len - 1] == k->slots[slot].fill);
     *last_place = k->slots[slot].place;
 }
@@ -110,7 +113,8 @@ static void check_key(struct run *r, size_t key)
     CHECK((item != NULL) == exists(k));
     if (!item)
         return;
-    CHECK(item->value->is_dictionary == k->is_dictionary && item->expiration_unix_s == expiration_of(k));
+    CHECK(item->value->is_dictionary == k->is_dictionary &&
+          item->expiration_unix_s == expiration_of(k));
     if (!k->is_dictionary) {
         CHECK(item->value->plain.len == k->slots[PLAIN].len);
         return;
@@ -126,9 +130,11 @@ static void check_books(const struct run *r)
 {
     size_t bytes = 0, shares = 0;
 
-    for (const struct skep_dht_item *item = skep_dht_storage_next(&r->storage, NULL); item; item = skep_dht_storage_next(&r->storage, item)) {
+    for (const struct skep_dht_item *item = skep_dht_storage_next(&r->storage, NULL); item;
+         item = skep_dht_storage_next(&r->storage, item)) {
         bytes += item->cost;
-        CHECK(item->cost >= skep_dht_value_cost(item->value) + skep_dht_value_entries_cost(item->value));
+        CHECK(item->cost >=
+              skep_dht_value_cost(item->value) + skep_dht_value_entries_cost(item->value));
     }
     for (uint8_t p = 0; p < PEERS; p++) {
         struct skep_peer_id peer = {.len = 34, .bytes = {0x12, 0x20, p}};
@@ -149,8 +155,10 @@ static void do_store(struct run *r, const uint8_t *op, size_t key)
     double expiration = r->now + (double)(op[2] & 31) - 2;
 
     memset(bytes, op[3], sizeof bytes);
-    CHECK(skep_dht_storage_store(&r->storage, &id, skep_bytes_of(&subkey, slot == PLAIN ? 0 : 1), skep_bytes_of(bytes, len), expiration,
-                                 op[1] >> 5 & 3 ? &peer : NULL, r->now) == model_store(r, key, slot, expiration, len, op[3]));
+    CHECK(skep_dht_storage_store(&r->storage, &id, skep_bytes_of(&subkey, slot == PLAIN ? 0 : 1),
+                                 skep_bytes_of(bytes, len), expiration,
+                                 op[1] >> 5 & 3 ? &peer : NULL,
+                                 r->now) == model_store(r, key, slot, expiration, len, op[3]));
 }
 
 /* Hold on to what is there, as a search does: it must not change any more. */
@@ -180,7 +188,8 @@ static void do_op(struct run *r, const uint8_t *op)
     case 1:
         item = skep_dht_storage_get(&r->storage, &id, r->now);
         if (item)
-            CHECK(skep_dht_storage_packed(&r->storage, item, &packed) == 0 && packed.len == skep_dht_value_packed_len(item->value));
+            CHECK(skep_dht_storage_packed(&r->storage, item, &packed) == 0 &&
+                  packed.len == skep_dht_value_packed_len(item->value));
         break;
     case 2: do_hold(r, key); break;
     case 3:
@@ -196,7 +205,8 @@ static void do_op(struct run *r, const uint8_t *op)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    struct skep_dht_storage_options options = {.mem = &skep_mem_std, .bytes_max = SKEP_MIB(1), .ttl_max_s = 1e6};
+    struct skep_dht_storage_options options = {
+        .mem = &skep_mem_std, .bytes_max = SKEP_MIB(1), .ttl_max_s = 1e6};
     struct run r = {.now = 1000};
 
     skep_dht_storage_init(&r.storage, &options);

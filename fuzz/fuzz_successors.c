@@ -8,13 +8,14 @@
 #include "moe/successors.h"
 #include "moe/uid.h"
 
-#define REQUIRE(fact)                                                                                                          \
-    do {                                                                                                                       \
-        if (!(fact))                                                                                                           \
-            abort();                                                                                                           \
+#define REQUIRE(fact)                                                                              \
+    do {                                                                                           \
+        if (!(fact))                                                                               \
+            abort();                                                                               \
     } while (0)
 
-static void check_entry(const struct skep_moe_successors *found, const struct skep_moe_successor *entry, skep_bytes prefix)
+static void check_entry(const struct skep_moe_successors *found,
+                        const struct skep_moe_successor *entry, skep_bytes prefix)
 {
     skep_bytes uid = skep_successor_uid(found, entry);
     char whole[128];
@@ -28,7 +29,8 @@ static void check_entry(const struct skep_moe_successors *found, const struct sk
         REQUIRE(skep_bytes_equal(uid, skep_bytes_of(prefix.data, prefix.len - 1)));
         return;
     }
-    len = (size_t)snprintf(whole, sizeof whole, "%.*s%" PRId64, (int)prefix.len, (const char *)prefix.data, entry->coordinate);
+    len = (size_t)snprintf(whole, sizeof whole, "%.*s%" PRId64, (int)prefix.len,
+                           (const char *)prefix.data, entry->coordinate);
     REQUIRE(entry->coordinate >= 0 && uid.len >= len && memcmp(uid.data, whole, len) == 0);
     REQUIRE(uid.len == len || uid.data[len] == '.');
 }

@@ -8,10 +8,10 @@
 #include "base/limits.h"
 #include "moe/uid.h"
 
-#define REQUIRE(fact)                                                                                                          \
-    do {                                                                                                                       \
-        if (!(fact))                                                                                                           \
-            abort();                                                                                                           \
+#define REQUIRE(fact)                                                                              \
+    do {                                                                                           \
+        if (!(fact))                                                                               \
+            abort();                                                                               \
     } while (0)
 
 /* ^[^.]+([.](0|[1-9][0-9]*))+$ as a table of states. */
@@ -29,9 +29,7 @@ static bool plain_reading(const uint8_t *data, size_t len, bool prefix)
                 return false;
             state = NAME;
             break;
-        case NAME:
-            state = c == '.' ? DOT : NAME;
-            break;
+        case NAME: state = c == '.' ? DOT : NAME; break;
         case DOT:
             if (!digit)
                 return false;
@@ -76,7 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
             char tail[32];
             int tail_len = snprintf(tail, sizeof tail, "%" PRIu64, number);
 
-            REQUIRE(head.len + (size_t)tail_len == len && memcmp(data + head.len, tail, (size_t)tail_len) == 0);
+            REQUIRE(head.len + (size_t)tail_len == len &&
+                    memcmp(data + head.len, tail, (size_t)tail_len) == 0);
         }
         REQUIRE(plain_reading(head.data, head.len, true));
     }

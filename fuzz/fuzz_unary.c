@@ -25,9 +25,11 @@ static void check_written_anew(const struct skep_envelope *envelope)
     if (envelope->kind == SKEP_ENVELOPE_CANCEL || envelope->call_id.len != SKEP_CALL_ID_LEN)
         return;
     if (envelope->kind == SKEP_ENVELOPE_CALL)
-        n = skep_envelope_call_head(head, envelope->call_id.data, envelope->peer, envelope->method, envelope->body.len);
+        n = skep_envelope_call_head(head, envelope->call_id.data, envelope->peer, envelope->method,
+                                    envelope->body.len);
     else
-        n = skep_envelope_answer_head(head, envelope->call_id.data, envelope->kind == SKEP_ENVELOPE_ERROR, envelope->body.len);
+        n = skep_envelope_answer_head(head, envelope->call_id.data,
+                                      envelope->kind == SKEP_ENVELOPE_ERROR, envelope->body.len);
     if (n == 0)
         return; /* a peer or method longer than we write */
     skep_buf_init(&whole, &skep_mem_std);
@@ -35,9 +37,11 @@ static void check_written_anew(const struct skep_envelope *envelope)
     skep_buf_put(&whole, head, n);
     skep_buf_put_bytes(&whole, envelope->body);
     in = skep_buf_view(&whole);
-    if (skep_envelope_next(&reader, &in, &message) != 1 || in.len != 0 || skep_envelope_parse(message, &again) != 0 ||
-        again.kind != envelope->kind || !skep_bytes_equal(again.body, envelope->body) ||
-        !skep_bytes_equal(again.method, envelope->method) || !skep_bytes_equal(again.call_id, envelope->call_id))
+    if (skep_envelope_next(&reader, &in, &message) != 1 || in.len != 0 ||
+        skep_envelope_parse(message, &again) != 0 || again.kind != envelope->kind ||
+        !skep_bytes_equal(again.body, envelope->body) ||
+        !skep_bytes_equal(again.method, envelope->method) ||
+        !skep_bytes_equal(again.call_id, envelope->call_id))
         abort();
     skep_buf_fini(&whole);
     skep_buf_fini(&reader.held);

@@ -31,7 +31,8 @@ static void feed(struct digest *digest, struct skep_yamux_parser *parser, skep_b
         }
         if (digest->data_left != 0)
             abort();
-        uint32_t fields[] = {event.frame.type, event.frame.flags, event.frame.stream_id, event.frame.length};
+        uint32_t fields[] = {event.frame.type, event.frame.flags, event.frame.stream_id,
+                             event.frame.length};
 
         mix(digest, fields, sizeof fields);
         digest->data_left = event.frame.type == SKEP_YAMUX_DATA ? event.frame.length : 0;

@@ -86,7 +86,8 @@ static void on_close(void *user, struct skep_yamux_stream *stream, int rc)
     slot->stream = NULL;
 }
 
-static const struct skep_yamux_stream_events stream_events = {on_data, on_writable, on_eof, on_close};
+static const struct skep_yamux_stream_events stream_events = {on_data, on_writable, on_eof,
+                                                              on_close};
 
 static struct slot *free_slot(struct world *world)
 {
@@ -135,9 +136,12 @@ static void peer_sends(struct world *world, uint8_t step)
     uint32_t length = lengths[next_byte(world) % 8];
     size_t body = (step & 3) == SKEP_YAMUX_DATA ? SKEP_MIN((size_t)length, 2000) : 0;
 
-    skep_yamux_put_header(frame, (enum skep_yamux_type)(step & 3), next_byte(world) & 15, next_byte(world) % 40, length);
-    skep_yamux_receive(world->session, skep_bytes_of(frame, SKEP_YAMUX_HEADER_LEN + body), ++world->now_us);
-    for (size_t left = (step & 3) == SKEP_YAMUX_DATA ? length - body : 0; left > 0 && length <= 262144;) {
+    skep_yamux_put_header(frame, (enum skep_yamux_type)(step & 3), next_byte(world) & 15,
+                          next_byte(world) % 40, length);
+    skep_yamux_receive(world->session, skep_bytes_of(frame, SKEP_YAMUX_HEADER_LEN + body),
+                       ++world->now_us);
+    for (size_t left = (step & 3) == SKEP_YAMUX_DATA ? length - body : 0;
+         left > 0 && length <= 262144;) {
         size_t n = SKEP_MIN(left, sizeof frame);
 
         skep_yamux_receive(world->session, skep_bytes_of(frame, n), world->now_us);
@@ -150,7 +154,9 @@ static void user_acts(struct world *world, uint8_t step)
     struct slot *slot = &world->slots[next_byte(world) % SLOTS], *fresh = free_slot(world);
     static const uint8_t bytes[4000];
 
-    if (step % 8 == 0 && fresh && skep_yamux_open(world->session, &fresh->stream, &stream_events, fresh, 100) < 0 && fresh->stream)
+    if (step % 8 == 0 && fresh &&
+        skep_yamux_open(world->session, &fresh->stream, &stream_events, fresh, 100) < 0 &&
+        fresh->stream)
         abort();
     if (step % 8 == 1)
         pull(world, 64 + next_byte(world) * 15u);

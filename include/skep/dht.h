@@ -29,8 +29,10 @@ SKEP_API void skep_pack_float(skep_pack *pack, double v);
 SKEP_API void skep_pack_str(skep_pack *pack, const char *text); /* must be UTF-8 */
 SKEP_API void skep_pack_bin(skep_pack *pack, skep_view bytes);
 SKEP_API void skep_pack_array(skep_pack *pack, uint32_t count); /* count values follow */
-SKEP_API void skep_pack_map(skep_pack *pack, uint32_t count);   /* count pairs follow; keys are str or bin */
-SKEP_API void skep_pack_tuple(skep_pack *pack, skep_view items_as_array); /* the msgpack of an array */
+SKEP_API void skep_pack_map(skep_pack *pack,
+                            uint32_t count); /* count pairs follow; keys are str or bin */
+SKEP_API void skep_pack_tuple(skep_pack *pack,
+                              skep_view items_as_array); /* the msgpack of an array */
 SKEP_API void skep_pack_raw(skep_pack *pack, skep_view msgpack);
 /** @return 0 and the bytes, good until the pack changes; SKEP_EVALUE (not exactly one well-formed value), SKEP_ENOMEM. */
 SKEP_API int skep_pack_view(const skep_pack *pack, skep_view *out);
@@ -69,9 +71,9 @@ typedef struct skep_key {
     uint8_t id[20];
 } skep_key;
 
-SKEP_API skep_key skep_key_text(const char *text);       /* as Python's str */
-SKEP_API skep_key skep_key_bytes(skep_view bytes);       /* as Python's bytes */
-SKEP_API skep_key skep_key_packed(skep_view msgpack);    /* any other value: its msgpack */
+SKEP_API skep_key skep_key_text(const char *text);    /* as Python's str */
+SKEP_API skep_key skep_key_bytes(skep_view bytes);    /* as Python's bytes */
+SKEP_API skep_key skep_key_packed(skep_view msgpack); /* any other value: its msgpack */
 
 /* ---- join ---- */
 
@@ -105,16 +107,18 @@ typedef struct skep_item {
 } skep_item;
 
 typedef struct skep_get_options {
-    size_t struct_size;               /* sizeof this struct; 0 with all else zero: the defaults */
-    bool latest;                      /* ask until everybody who could know has answered, take what lives longest */
-    double sufficient_expiration_unix_s; /* stop at the first value that lives at least until then; 0: now */
+    size_t struct_size; /* sizeof this struct; 0 with all else zero: the defaults */
+    bool latest; /* ask until everybody who could know has answered, take what lives longest */
+    double
+        sufficient_expiration_unix_s; /* stop at the first value that lives at least until then; 0: now */
     bool no_local;                    /* not from our own storage and cache */
-    uint64_t timeout_us;              /* 0: none. Then keys not decided count as not found, and the operation has SKEP_EDEADLINE */
+    uint64_t
+        timeout_us; /* 0: none. Then keys not decided count as not found, and the operation has SKEP_EDEADLINE */
 } skep_get_options;
 
 /** @param keys [count], copied. @param options may be NULL. @return 0; SKEP_EINVAL, SKEP_ELIMIT, SKEP_ENOMEM. */
-SKEP_API int skep_dht_get(skep_op **out, skep_node *node, const skep_key *keys, size_t count, const skep_get_options *options, skep_op_cb *cb,
-                          void *user_data);
+SKEP_API int skep_dht_get(skep_op **out, skep_node *node, const skep_key *keys, size_t count,
+                          const skep_get_options *options, skep_op_cb *cb, void *user_data);
 /** @return [*count] in the order of the keys, owned by the operation; NULL while it runs or when it failed otherwise than by its deadline. */
 SKEP_API const skep_item *skep_dht_get_result(const skep_op *op, size_t *count);
 
@@ -132,8 +136,8 @@ typedef struct skep_record {
 
 typedef struct skep_store_options {
     size_t struct_size; /* as in skep_get_options */
-    bool exclude_self; /* keep no replica here */
-    bool in_cache;     /* replicas put it into their caches */
+    bool exclude_self;  /* keep no replica here */
+    bool in_cache;      /* replicas put it into their caches */
     uint64_t timeout_us;
 } skep_store_options;
 
@@ -145,8 +149,9 @@ typedef struct skep_stored {
 /** @param records [count], copied with their bytes; signed by the validators first. @return 0; SKEP_EVALUE (a value or subkey is not msgpack;
  *  the text says which), SKEP_EINVAL (an expiration is NaN, past, or beyond ttl_max_s), SKEP_ESIZE (a record of some
  *  4 MiB fits no message), SKEP_ELIMIT, SKEP_ENOMEM. */
-SKEP_API int skep_dht_store(skep_op **out, skep_node *node, const skep_record *records, size_t count, const skep_store_options *options,
-                            skep_op_cb *cb, void *user_data);
+SKEP_API int skep_dht_store(skep_op **out, skep_node *node, const skep_record *records,
+                            size_t count, const skep_store_options *options, skep_op_cb *cb,
+                            void *user_data);
 /** @return [*count] in the order of the records, owned by the operation; NULL while it runs or when it failed otherwise than by its deadline. */
 SKEP_API const skep_stored *skep_dht_store_result(const skep_op *op, size_t *count);
 

@@ -25,29 +25,30 @@ SKEP_API bool skep_is_prefix(const char *text);
 /* ---- declare, look up ---- */
 
 typedef struct skep_declare_options {
-    size_t struct_size; /* sizeof this struct; 0 with all else zero: the defaults */
-    double ttl_s;       /* 0: 60 s from now */
+    size_t struct_size;       /* sizeof this struct; 0 with all else zero: the defaults */
+    double ttl_s;             /* 0: 60 s from now */
     double expiration_unix_s; /* 0: from ttl_s */
     const skep_peer *peer;    /* who serves them; NULL: this node */
     uint64_t timeout_us;      /* 0: none */
 } skep_declare_options;
 
 typedef struct skep_declared {
-    size_t keys;      /* (key, subkey) pairs written */
-    size_t accepted;  /* of them, by at least one replica */
-    size_t replicas;  /* sum over the keys of the replicas that accepted */
+    size_t keys;     /* (key, subkey) pairs written */
+    size_t accepted; /* of them, by at least one replica */
+    size_t replicas; /* sum over the keys of the replicas that accepted */
     uint32_t rounds, calls;
     uint64_t elapsed_us;
 } skep_declared;
 
 /** @return 0; SKEP_EUID (the text names it), SKEP_EINVAL, SKEP_ELIMIT, SKEP_ENOMEM. */
-SKEP_API int skep_moe_declare(skep_op **out, skep_node *node, const char *const *uids, size_t count, const skep_declare_options *options,
-                              skep_op_cb *cb, void *user_data);
+SKEP_API int skep_moe_declare(skep_op **out, skep_node *node, const char *const *uids, size_t count,
+                              const skep_declare_options *options, skep_op_cb *cb, void *user_data);
 /** @return owned by the operation; NULL unless it ended with 0 or SKEP_EDEADLINE. */
 SKEP_API const skep_declared *skep_moe_declare_result(const skep_op *op);
 
 /** Who serves these experts. @return 0; SKEP_EUID. */
-SKEP_API int skep_moe_get_experts(skep_op **out, skep_node *node, const char *const *uids, size_t count, uint64_t timeout_us, skep_op_cb *cb,
+SKEP_API int skep_moe_get_experts(skep_op **out, skep_node *node, const char *const *uids,
+                                  size_t count, uint64_t timeout_us, skep_op_cb *cb,
                                   void *user_data);
 /** @return [*count] in the order of the uids, peer.len 0 where nobody does; owned by the operation. */
 SKEP_API const skep_expert *skep_moe_get_experts_result(const skep_op *op, size_t *count);
@@ -75,11 +76,11 @@ typedef struct skep_find_options {
     const size_t *row_stride;
     size_t batch_size; /* 1 */
     bool copy_scores;
-    size_t beam_size;               /* 4 */
-    size_t num_workers;             /* 0: as many requests in flight as is good */
-    bool negative_caching;          /* true */
-    double cache_expiration_s;      /* 300: how long a negative mark lives */
-    uint64_t time_budget_us;        /* 0: none. It answers by then with what it has */
+    size_t beam_size;          /* 4 */
+    size_t num_workers;        /* 0: as many requests in flight as is good */
+    bool negative_caching;     /* true */
+    double cache_expiration_s; /* 300: how long a negative mark lives */
+    uint64_t time_budget_us;   /* 0: none. It answers by then with what it has */
     enum skep_find_mode mode;
 } skep_find_options;
 
@@ -94,8 +95,9 @@ static inline void skep_find_options_init(skep_find_options *options)
 typedef struct skep_found {
     const skep_expert *experts; /* [count], best first */
     size_t count;
-    bool exact;          /* nothing better is declared in any record that could have been asked for */
-    double bound;        /* no expert that was not looked at scores above it; NaN: not known, -infinity: none is left */
+    bool exact; /* nothing better is declared in any record that could have been asked for */
+    double
+        bound; /* no expert that was not looked at scores above it; NaN: not known, -infinity: none is left */
     uint32_t unanswered; /* prefixes whose holders did not answer, or not in time */
 } skep_found;
 
@@ -112,9 +114,11 @@ typedef struct skep_find_cost {
  *         SKEP_ELIMIT (searches running, a beam above 65,536), SKEP_ENOMEM.
  * Source: hivemind moe/client/beam_search.py; Ryabinin & Gusev 2020, structured gating function; docs/wire.md d.5.
  */
-SKEP_API int skep_moe_find(skep_op **out, skep_node *node, const skep_find_options *options, skep_op_cb *cb, void *user_data);
+SKEP_API int skep_moe_find(skep_op **out, skep_node *node, const skep_find_options *options,
+                           skep_op_cb *cb, void *user_data);
 /** @return [*count] = [batch_size], owned by the operation; NULL unless it ended with 0. `cost` may be NULL. */
-SKEP_API const skep_found *skep_moe_find_result(const skep_op *op, size_t *count, skep_find_cost *cost);
+SKEP_API const skep_found *skep_moe_find_result(const skep_op *op, size_t *count,
+                                                skep_find_cost *cost);
 
 typedef struct skep_successor {
     int64_t coordinate; /* -1: the 1-d expert itself */
@@ -124,7 +128,7 @@ typedef struct skep_successor {
 
 typedef struct skep_successors {
     const char *prefix;
-    double score; /* of an initial beam */
+    double score;                     /* of an initial beam */
     const skep_successor *successors; /* [count] */
     size_t count;
     bool answered; /* none, and enough holders answered for that to mean that there is none */
@@ -132,18 +136,20 @@ typedef struct skep_successors {
 
 /** The beam_size best indices of the first dimension under which there is an expert. options as for skep_moe_find(); only the first
  *  dimension of `grid_size` and `scores` is looked at, and one example. */
-SKEP_API int skep_moe_initial_beam(skep_op **out, skep_node *node, const skep_find_options *options, skep_op_cb *cb, void *user_data);
+SKEP_API int skep_moe_initial_beam(skep_op **out, skep_node *node, const skep_find_options *options,
+                                   skep_op_cb *cb, void *user_data);
 
 typedef struct skep_successors_options {
-    size_t struct_size;        /* sizeof this struct; 0 with all else zero: the defaults */
-    size_t grid_size;          /* coordinates at or above it are left out; 0: no bound */
+    size_t struct_size; /* sizeof this struct; 0 with all else zero: the defaults */
+    size_t grid_size;   /* coordinates at or above it are left out; 0: no bound */
     bool no_negative_caching;
     double cache_expiration_s; /* 0: 300 */
     uint64_t timeout_us;       /* 0: none */
 } skep_successors_options;
 
 /** The active successors of each prefix. @return 0; SKEP_EPREFIX. */
-SKEP_API int skep_moe_successors(skep_op **out, skep_node *node, const char *const *prefixes, size_t count, const skep_successors_options *options,
+SKEP_API int skep_moe_successors(skep_op **out, skep_node *node, const char *const *prefixes,
+                                 size_t count, const skep_successors_options *options,
                                  skep_op_cb *cb, void *user_data);
 /** Of skep_moe_initial_beam() (best first) and skep_moe_successors() (in the order of the prefixes). @return [*count], owned by the operation. */
 SKEP_API const skep_successors *skep_moe_successors_result(const skep_op *op, size_t *count);

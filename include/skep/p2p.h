@@ -16,9 +16,11 @@ extern "C" {
 
 /** Connect to a multiaddr (with or without /p2p). @param timeout_us  0: the node's dial timeout.
  *  @return 0; SKEP_EMULTIADDR. The operation: SKEP_EREFUSED, SKEP_EUNREACH, SKEP_ETIMEDOUT, SKEP_EPEER_AUTH (another peer is there), SKEP_ESELF … */
-SKEP_API int skep_p2p_connect(skep_op **out, skep_node *node, const char *maddr, uint64_t timeout_us, skep_op_cb *cb, void *user_data);
+SKEP_API int skep_p2p_connect(skep_op **out, skep_node *node, const char *maddr,
+                              uint64_t timeout_us, skep_op_cb *cb, void *user_data);
 /** Connect to a peer by its id alone. */
-SKEP_API int skep_p2p_connect_peer(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb, void *user_data);
+SKEP_API int skep_p2p_connect_peer(skep_op **out, skep_node *node, const skep_peer *peer,
+                                   uint64_t timeout_us, skep_op_cb *cb, void *user_data);
 /** @return who answered, owned by the operation; NULL if nobody did. */
 SKEP_API const skep_peer *skep_p2p_connect_result(const skep_op *op);
 
@@ -29,7 +31,8 @@ SKEP_API int skep_p2p_disconnect(skep_node *node, const skep_peer *peer);
 SKEP_API int skep_p2p_add_address(skep_node *node, const skep_peer *peer, const char *maddr);
 
 /** libp2p ping over an open or new connection. @param timeout_us  here and below, as for skep_p2p_connect(). */
-SKEP_API int skep_p2p_ping(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb, void *user_data);
+SKEP_API int skep_p2p_ping(skep_op **out, skep_node *node, const skep_peer *peer,
+                           uint64_t timeout_us, skep_op_cb *cb, void *user_data);
 /** @return the round trip in microseconds; 0 unless it succeeded. */
 SKEP_API uint64_t skep_p2p_ping_result(const skep_op *op);
 
@@ -47,19 +50,22 @@ typedef struct skep_peer_description {
     uint64_t rtt_us;      /* 0: not known */
 } skep_peer_description;
 
-SKEP_API int skep_p2p_identify(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb, void *user_data);
+SKEP_API int skep_p2p_identify(skep_op **out, skep_node *node, const skep_peer *peer,
+                               uint64_t timeout_us, skep_op_cb *cb, void *user_data);
 /** @return owned by the operation; NULL unless it succeeded. */
 SKEP_API const skep_peer_description *skep_p2p_identify_result(const skep_op *op);
 
 /** Find where a peer is by its id alone, and connect to it there (kad, docs/wire.md a.7); then as skep_p2p_identify().
  *  The operation: SKEP_ENOTFOUND where nobody knows. */
-SKEP_API int skep_p2p_find_peer(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb, void *user_data);
+SKEP_API int skep_p2p_find_peer(skep_op **out, skep_node *node, const skep_peer *peer,
+                                uint64_t timeout_us, skep_op_cb *cb, void *user_data);
 
 /** Connected peers. @return how many there are, up to `cap` of them in `peers`; or < 0. From another thread this waits for the loop. */
 SKEP_API ptrdiff_t skep_p2p_peers(skep_node *node, skep_peer *peers, size_t cap);
 
 /** Ends when at least `count` peers are connected. @param timeout_us  From now, then SKEP_ETIMEDOUT; 0 only looks, SKEP_FOREVER waits. */
-SKEP_API int skep_p2p_wait_for_peers(skep_op **out, skep_node *node, size_t count, uint64_t timeout_us, skep_op_cb *cb, void *user_data);
+SKEP_API int skep_p2p_wait_for_peers(skep_op **out, skep_node *node, size_t count,
+                                     uint64_t timeout_us, skep_op_cb *cb, void *user_data);
 
 /** Our visible multiaddrs with /p2p. @param count  may be NULL. @return a NULL-terminated list, one skep_free() for all; NULL: out of memory. */
 SKEP_API char **skep_p2p_addresses(skep_node *node, size_t *count);
@@ -71,7 +77,8 @@ SKEP_API int skep_p2p_announce(skep_node *node, const char *maddr);
 /* ---- unary calls ---- */
 
 /** "NAMESPACE::Class.method", or "Class.method" where `name_space` is NULL or "". @return the length; SKEP_ESIZE if it does not fit. */
-SKEP_API int skep_p2p_method(char *out, size_t out_len, const char *name_space, const char *class_and_method);
+SKEP_API int skep_p2p_method(char *out, size_t out_len, const char *name_space,
+                             const char *class_and_method);
 
 /**
  * Call a method at a peer.
@@ -81,7 +88,8 @@ SKEP_API int skep_p2p_method(char *out, size_t out_len, const char *name_space, 
  *         SKEP_ETIMEDOUT, SKEP_EPEER_UNSUPPORTED, SKEP_EPEER_RESET, SKEP_ELOST, SKEP_EUNREACH, SKEP_ELIMIT, …
  * Source: docs/wire.md b.1.
  */
-SKEP_API int skep_p2p_call(skep_op **out, skep_node *node, const skep_peer *peer, const char *method, skep_view request, uint64_t timeout_us,
+SKEP_API int skep_p2p_call(skep_op **out, skep_node *node, const skep_peer *peer,
+                           const char *method, skep_view request, uint64_t timeout_us,
                            skep_op_cb *cb, void *user_data);
 /** @return the response, owned by the operation; empty unless it succeeded. */
 SKEP_API skep_view skep_p2p_call_result(const skep_op *op);
@@ -94,7 +102,8 @@ typedef struct skep_request skep_request;
 typedef void skep_request_handler(void *user_data, skep_request *request);
 
 /** Answer a method from now on. @return 0; SKEP_EEXIST, SKEP_EINVAL, SKEP_ESIZE (the name), SKEP_ENOMEM. */
-SKEP_API int skep_p2p_serve(skep_node *node, const char *method, skep_request_handler *handler, void *user_data);
+SKEP_API int skep_p2p_serve(skep_node *node, const char *method, skep_request_handler *handler,
+                            void *user_data);
 /** Serve a unary or streaming method no more; calls in progress end with an error (their requests are
  *  canceled, and still to be ended). When this returns the handler will not be called again.
  *  @return 0 or SKEP_ENOTFOUND. */
@@ -134,13 +143,16 @@ typedef struct skep_call_stream_events {
 } skep_call_stream_events;
 
 /** @param events  copied. */
-SKEP_API int skep_p2p_call_stream(skep_call_stream **out, skep_node *node, const skep_peer *peer, const char *method,
-                                  const skep_call_stream_events *events, void *user_data);
+SKEP_API int skep_p2p_call_stream(skep_call_stream **out, skep_node *node, const skep_peer *peer,
+                                  const char *method, const skep_call_stream_events *events,
+                                  void *user_data);
 
 /** A peer opened a call: the stream is the handler's, which gives it events by skep_call_stream_use() before it returns (or frees it). */
 typedef void skep_call_stream_handler(void *user_data, skep_call_stream *stream);
-SKEP_API int skep_p2p_serve_stream(skep_node *node, const char *method, skep_call_stream_handler *handler, void *user_data);
-SKEP_API void skep_call_stream_use(skep_call_stream *stream, const skep_call_stream_events *events, void *user_data);
+SKEP_API int skep_p2p_serve_stream(skep_node *node, const char *method,
+                                   skep_call_stream_handler *handler, void *user_data);
+SKEP_API void skep_call_stream_use(skep_call_stream *stream, const skep_call_stream_events *events,
+                                   void *user_data);
 SKEP_API const skep_peer *skep_call_stream_peer(const skep_call_stream *stream);
 /** Send a message; copied. It takes all; who sends much waits for on_writable above 1 MiB of backlog.
  *  @return 0, SKEP_ECLOSED, SKEP_ESIZE (above 8 MiB; hivemind's parts are 4 MiB), SKEP_ENOMEM. */
@@ -162,11 +174,14 @@ SKEP_API void skep_call_stream_free(skep_call_stream *stream);
 typedef struct skep_raw_stream skep_raw_stream;
 
 typedef struct skep_raw_stream_events {
-    void (*on_open)(void *user_data, skep_raw_stream *stream); /* the peer agreed to the protocol. May be NULL */
+    void (*on_open)(void *user_data,
+                    skep_raw_stream *stream); /* the peer agreed to the protocol. May be NULL */
     /** Bytes arrived, good until this returns. */
     void (*on_data)(void *user_data, skep_raw_stream *stream, skep_view data);
     void (*on_writable)(void *user_data, skep_raw_stream *stream); /* as above; may be NULL */
-    void (*on_end)(void *user_data, skep_raw_stream *stream);      /* the peer will send no more; we still may. May be NULL */
+    void (*on_end)(
+        void *user_data,
+        skep_raw_stream *stream); /* the peer will send no more; we still may. May be NULL */
     /** The last event. 0: both sides closed; SKEP_ECANCELED (we reset it), SKEP_EPEER_RESET, SKEP_EPEER_UNSUPPORTED, SKEP_ELOST, SKEP_EUNREACH … */
     void (*on_close)(void *user_data, skep_raw_stream *stream, int rc);
     bool manual_consume; /* false: on_data has used the bytes up when it returns */
@@ -174,13 +189,16 @@ typedef struct skep_raw_stream_events {
 
 /** What is written before the peer is even connected waits in the stream. @return 0; SKEP_EPEERID, SKEP_EINVAL, SKEP_ENOMEM. A peer that cannot be
  *  reached, or does not speak the protocol, is told of by on_close. */
-SKEP_API int skep_p2p_open(skep_raw_stream **out, skep_node *node, const skep_peer *peer, const char *protocol,
-                           const skep_raw_stream_events *events, void *user_data);
+SKEP_API int skep_p2p_open(skep_raw_stream **out, skep_node *node, const skep_peer *peer,
+                           const char *protocol, const skep_raw_stream_events *events,
+                           void *user_data);
 /** As skep_call_stream_handler. */
 typedef void skep_raw_stream_handler(void *user_data, skep_raw_stream *stream);
-SKEP_API int skep_p2p_serve_protocol(skep_node *node, const char *protocol, skep_raw_stream_handler *handler, void *user_data);
+SKEP_API int skep_p2p_serve_protocol(skep_node *node, const char *protocol,
+                                     skep_raw_stream_handler *handler, void *user_data);
 SKEP_API int skep_p2p_unserve_protocol(skep_node *node, const char *protocol);
-SKEP_API void skep_raw_stream_use(skep_raw_stream *stream, const skep_raw_stream_events *events, void *user_data);
+SKEP_API void skep_raw_stream_use(skep_raw_stream *stream, const skep_raw_stream_events *events,
+                                  void *user_data);
 SKEP_API const skep_peer *skep_raw_stream_peer(const skep_raw_stream *stream);
 /** Copied. It takes all; who writes much waits for on_writable above 1 MiB of backlog. @return 0, SKEP_ECLOSED, SKEP_ENOMEM. */
 SKEP_API int skep_raw_stream_write(skep_raw_stream *stream, skep_view data);

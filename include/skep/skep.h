@@ -58,7 +58,12 @@ SKEP_API char *skep_text_for_terminal(char *out, size_t out_len, const char *tex
 
 typedef struct skep_node skep_node;
 
-enum skep_verbosity { SKEP_VERBOSITY_ERROR, SKEP_VERBOSITY_WARNING, SKEP_VERBOSITY_INFO, SKEP_VERBOSITY_DEBUG };
+enum skep_verbosity {
+    SKEP_VERBOSITY_ERROR,
+    SKEP_VERBOSITY_WARNING,
+    SKEP_VERBOSITY_INFO,
+    SKEP_VERBOSITY_DEBUG
+};
 
 /** On the loop's thread. `text` is one line without its end, already escaped. */
 typedef void skep_log_cb(void *user_data, enum skep_verbosity verbosity, const char *text);
@@ -76,14 +81,16 @@ typedef struct skep_node_options {
     size_t listen_count;
     const char *const *announce; /* [announce_count] instead of what we listen on */
     size_t announce_count;
-    const char *const *initial_peers; /* [initial_peer_count] multiaddrs with /p2p, for skep_dht_join() */
+    const char *const
+        *initial_peers; /* [initial_peer_count] multiaddrs with /p2p, for skep_dht_join() */
     size_t initial_peer_count;
 
     /* how it runs */
-    bool caller_driven;  /* no thread: skep_node_run() and skep_node_run_until() */
-    bool no_dht;         /* only peers, calls and streams */
-    bool check_identity; /* skep_dht_join() first asks whether another peer already uses identity_path's key (default true) */
-    skep_log_cb *log;    /* may be NULL */
+    bool caller_driven; /* no thread: skep_node_run() and skep_node_run_until() */
+    bool no_dht;        /* only peers, calls and streams */
+    bool
+        check_identity; /* skep_dht_join() first asks whether another peer already uses identity_path's key (default true) */
+    skep_log_cb *log;   /* may be NULL */
     void *log_user_data;
     enum skep_verbosity verbosity;
     const char *agent; /* NULL: "skep/VERSION"; at most 256 bytes */
@@ -95,8 +102,8 @@ typedef struct skep_node_options {
     uint64_t dial_timeout_us;
 
     /* the DHT: hivemind's switches, _init has hivemind's defaults where the comment has no other */
-    bool client_mode; /* use the DHT, serve nothing, appear in nobody's table */
-    size_t bucket_size; /* at most 64 */
+    bool client_mode;    /* use the DHT, serve nothing, appear in nobody's table */
+    size_t bucket_size;  /* at most 64 */
     size_t num_replicas; /* at most bucket_size */
     unsigned depth_modulo;
     size_t parallel_rpc; /* 0: no limit */
@@ -168,7 +175,8 @@ SKEP_API int skep_identity_load(const char *path, skep_peer *peer);
 /** hivemind's is_identity_taken: does a peer with this key answer in the swarm of these initial peers? Waits for the answer.
  *  @param timeout_us  for the whole of it; a few seconds will do.
  *  @return 0 and *taken; SKEP_EBOOTSTRAP (none of them answered), and what skep_identity_load() returns. */
-SKEP_API int skep_identity_is_taken(const char *path, const char *const *initial_peers, size_t count, uint64_t timeout_us, bool *taken);
+SKEP_API int skep_identity_is_taken(const char *path, const char *const *initial_peers,
+                                    size_t count, uint64_t timeout_us, bool *taken);
 
 /* ---- counters ---- */
 
@@ -178,9 +186,11 @@ typedef struct skep_node_counters {
     uint64_t bytes_in, bytes_out;
     uint64_t dials, dials_failed, accepted, accepts_refused, handshakes_failed, peer_errors;
     uint64_t streams_opened, streams_served, streams_refused;
-    uint64_t calls_made, calls_failed, calls_timed_out, calls_served, calls_malformed, calls_refused;
+    uint64_t calls_made, calls_failed, calls_timed_out, calls_served, calls_malformed,
+        calls_refused;
     size_t table_nodes, stored_keys, stored_bytes, cached_keys, cached_bytes;
-    uint64_t dht_requests_in, dht_requests_out, dht_requests_failed, dht_refused_records, dht_bad_messages, dht_blacklisted;
+    uint64_t dht_requests_in, dht_requests_out, dht_requests_failed, dht_refused_records,
+        dht_bad_messages, dht_blacklisted;
 } skep_node_counters;
 
 /** From another thread this waits for the loop. @return 0. */

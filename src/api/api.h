@@ -36,9 +36,9 @@ struct api_core {
     atomic_bool has_jobs;
     bool closed;
     struct skep_uv_loop *loop;
-    skep_node *node;                 /* of the owner's thread; NULL once closed */
-    _Atomic(const void *) owner;     /* marks the thread that runs the loop */
-    atomic_uint waiters;             /* threads that wait for an operation */
+    skep_node *node;             /* of the owner's thread; NULL once closed */
+    _Atomic(const void *) owner; /* marks the thread that runs the loop */
+    atomic_uint waiters;         /* threads that wait for an operation */
 };
 
 struct api_core *skep_api_core_new(struct skep_uv_loop *loop);
@@ -67,7 +67,8 @@ struct api_arena {
 
 /** Zeroed, aligned for anything. @return NULL: no memory. */
 void *skep_api_arena_alloc(struct api_arena *arena, size_t count, size_t size);
-void *skep_api_arena_copy(struct api_arena *arena, const void *data, size_t len); /* a zero byte follows */
+void *skep_api_arena_copy(struct api_arena *arena, const void *data,
+                          size_t len); /* a zero byte follows */
 char *skep_api_arena_str(struct api_arena *arena, skep_bytes text);
 void skep_api_arena_fini(struct api_arena *arena);
 
@@ -92,7 +93,7 @@ struct skep_op {
     atomic_int state;       /* 1: it runs; else the status, for good */
     atomic_uint refs;
     atomic_flag cancel_posted;
-    int rc;                 /* what `state` becomes */
+    int rc; /* what `state` becomes */
     bool started, ended, in_call;
     char *text;             /* in `arena` */
     struct api_arena arena; /* results */
@@ -102,7 +103,8 @@ struct skep_op {
 
 /** A zeroed operation of a class; NULL: no memory. @param own  receives whether its arguments must be copied, as the call comes from another
  *  thread than the loop's. */
-void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *cb, void *user_data, bool *own);
+void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *cb,
+                      void *user_data, bool *own);
 /** Of one that was never begun. */
 void skep_api_op_drop(skep_op *op);
 /** Hand it to the loop. @return 0, or the error of its start or SKEP_ECLOSED, and then it is gone. */
@@ -188,7 +190,8 @@ struct api_handler {
 };
 
 /** Add one like `like` (kind, fn, user_data, name) from any thread. `serve` registers it with the layer below. @return 0, SKEP_EEXIST … */
-int skep_api_handler_add(skep_node *node, const struct api_handler *like, int (*serve)(struct api_handler *handler));
+int skep_api_handler_add(skep_node *node, const struct api_handler *like,
+                         int (*serve)(struct api_handler *handler));
 int skep_api_check_method(const char *method);
 
 /* ---- small things ---- */
@@ -203,7 +206,8 @@ int skep_api_need(const void *thing, const char *what);
 int skep_api_need_bytes(skep_view bytes, const char *what);
 /** An options struct of any version into ours, zeroed before; one whose size was never set must be all zero. @param first_size of the first version.
  *  @return 0; SKEP_EINVAL. */
-int skep_api_options_in(void *to, size_t size, const void *user, size_t first_size, const char *what);
+int skep_api_options_in(void *to, size_t size, const void *user, size_t first_size,
+                        const char *what);
 int skep_api_bad_peer(const skep_peer *peer); /* SKEP_EPEERID unless it is one */
 
 static inline struct skep_peer_id api_peer_in(const skep_peer *peer)
@@ -242,8 +246,9 @@ int skep_api_identity_load(struct skep_identity *identity, const char *path);
 /* Does another peer use this identity? taken.c */
 struct api_taken;
 typedef void api_taken_done(void *user, int rc, bool taken, const char *text);
-int skep_api_taken_start(struct api_taken **out, skep_node *node, const struct skep_peer_id *id, const char *const *maddrs, size_t count,
-                    uint64_t timeout_us, api_taken_done *done, void *user);
+int skep_api_taken_start(struct api_taken **out, skep_node *node, const struct skep_peer_id *id,
+                         const char *const *maddrs, size_t count, uint64_t timeout_us,
+                         api_taken_done *done, void *user);
 void skep_api_taken_free(struct api_taken *taken);
 
 /** Where the API and its nodes have their memory from; tests make it fail. */

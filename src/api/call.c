@@ -12,8 +12,8 @@ struct call_op {
     skep_op op;
     struct skep_rpc_call call;
     struct skep_peer_id peer;
-    const char *method;  /* the caller's while it starts, or our copy */
-    skep_bytes request;  /* likewise */
+    const char *method; /* the caller's while it starts, or our copy */
+    skep_bytes request; /* likewise */
     uint64_t timeout_us;
     skep_bytes reply;
 };
@@ -24,11 +24,15 @@ static void on_call_done(struct skep_rpc_call *call, int rc, skep_bytes reply)
     char text[SKEP_PEER_TEXT_MAX + 1];
 
     if (rc == 0) {
-        op->reply = skep_bytes_of(skep_api_arena_copy(&op->op.arena, reply.data, reply.len), reply.len);
+        op->reply =
+            skep_bytes_of(skep_api_arena_copy(&op->op.arena, reply.data, reply.len), reply.len);
         if (!op->reply.data)
             rc = SKEP_ENOMEM;
     }
-    skep_api_op_end(&op->op, rc, rc == SKEP_EPEER_REMOTE ? skep_text_escape(text, sizeof text, reply) : rc < 0 ? skep_strerror(rc) : NULL);
+    skep_api_op_end(&op->op, rc,
+                    rc == SKEP_EPEER_REMOTE ? skep_text_escape(text, sizeof text, reply)
+                    : rc < 0                ? skep_strerror(rc)
+                                            : NULL);
 }
 
 static int call_start(skep_op *base, skep_node *node)
@@ -37,9 +41,11 @@ static int call_start(skep_op *base, skep_node *node)
     int rc;
 
     op->call.done = on_call_done;
-    rc = skep_rpc_call_start(node->rpc, &op->call, &op->peer, op->method, op->request, op->timeout_us);
+    rc = skep_rpc_call_start(node->rpc, &op->call, &op->peer, op->method, op->request,
+                             op->timeout_us);
     if (rc < 0)
-        return skep_api_fail(rc, "cannot call %s with %zu bytes: %s", skep_api_quote(op->method), op->request.len, skep_strerror(rc));
+        return skep_api_fail(rc, "cannot call %s with %zu bytes: %s", skep_api_quote(op->method),
+                             op->request.len, skep_strerror(rc));
     return 0;
 }
 
@@ -55,9 +61,11 @@ int skep_api_check_method(const char *method)
     if (!method || !*method)
         return skep_api_fail(SKEP_EINVAL, "the method has no name");
     if (strlen(method) > SKEP_METHOD_LEN_MAX)
-        return skep_api_fail(SKEP_ESIZE, "the method's name is longer than %d bytes: %s", SKEP_METHOD_LEN_MAX, skep_api_quote(method));
+        return skep_api_fail(SKEP_ESIZE, "the method's name is longer than %d bytes: %s",
+                             SKEP_METHOD_LEN_MAX, skep_api_quote(method));
     if (strchr(method, '\n'))
-        return skep_api_fail(SKEP_EINVAL, "the method's name has a line break: %s", skep_api_quote(method));
+        return skep_api_fail(SKEP_EINVAL, "the method's name has a line break: %s",
+                             skep_api_quote(method));
     return 0;
 }
 
@@ -68,13 +76,15 @@ static int check_request(const skep_peer *peer, const char *method, skep_view re
     uint8_t head[SKEP_ENVELOPE_HEAD_MAX];
 
     if (request.len > SKEP_UNARY_MESSAGE_MAX ||
-        skep_envelope_call_head(head, call_id, skep_bytes_of(peer->bytes, peer->len), skep_bytes_str(method), request.len) == 0)
-        return skep_api_fail(SKEP_ESIZE, "a request of %zu bytes; at most %d with its envelope", request.len, SKEP_UNARY_MESSAGE_MAX);
+        skep_envelope_call_head(head, call_id, skep_bytes_of(peer->bytes, peer->len),
+                                skep_bytes_str(method), request.len) == 0)
+        return skep_api_fail(SKEP_ESIZE, "a request of %zu bytes; at most %d with its envelope",
+                             request.len, SKEP_UNARY_MESSAGE_MAX);
     return skep_api_need_bytes(request, "request");
 }
 
-int skep_p2p_call(skep_op **out, skep_node *node, const skep_peer *peer, const char *method, skep_view request, uint64_t timeout_us,
-                  skep_op_cb *cb, void *user_data)
+int skep_p2p_call(skep_op **out, skep_node *node, const skep_peer *peer, const char *method,
+                  skep_view request, uint64_t timeout_us, skep_op_cb *cb, void *user_data)
 {
     struct call_op *op;
     bool own;
@@ -82,7 +92,8 @@ int skep_p2p_call(skep_op **out, skep_node *node, const skep_peer *peer, const c
 
     if (out)
         *out = NULL;
-    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_bad_peer(peer)) < 0 || (rc = skep_api_check_method(method)) < 0)
+    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_bad_peer(peer)) < 0 ||
+        (rc = skep_api_check_method(method)) < 0)
         return rc;
     if ((rc = check_request(peer, method, request)) < 0)
         return rc;
@@ -115,18 +126,23 @@ int skep_p2p_method(char *out, size_t out_len, const char *name_space, const cha
     bool spaced = name_space && *name_space;
     int n;
 
-    if (skep_api_need(out_len > 0 ? out : "", "place for the method's name") < 0 || skep_api_need(class_and_method, "method") < 0)
+    if (skep_api_need(out_len > 0 ? out : "", "place for the method's name") < 0 ||
+        skep_api_need(class_and_method, "method") < 0)
         return SKEP_EINVAL;
-    n = snprintf(out, out_len, "%s%s%s", spaced ? name_space : "", spaced ? "::" : "", class_and_method);
+    n = snprintf(out, out_len, "%s%s%s", spaced ? name_space : "", spaced ? "::" : "",
+                 class_and_method);
 
-    return n >= 0 && (size_t)n < out_len ? n : skep_api_fail(SKEP_ESIZE, "the method's name does not fit");
+    return n >= 0 && (size_t)n < out_len
+               ? n
+               : skep_api_fail(SKEP_ESIZE, "the method's name does not fit");
 }
 
 /* ---- handlers by name ---- */
 
 static struct api_handler *handler_find(skep_node *node, const char *name, bool raw)
 {
-    SKEP_LIST_EACH (&node->handlers, entry, after) {
+    SKEP_LIST_EACH(&node->handlers, entry, after)
+    {
         struct api_handler *handler = SKEP_LIST_ITEM(entry, struct api_handler, entry);
 
         if (strcmp(handler->name, name) == 0 && (handler->kind == API_RAW) == raw)
@@ -162,7 +178,8 @@ static int add(skep_node *node, void *arg)
     return 0;
 }
 
-int skep_api_handler_add(skep_node *node, const struct api_handler *like, int (*serve)(struct api_handler *handler))
+int skep_api_handler_add(skep_node *node, const struct api_handler *like,
+                         int (*serve)(struct api_handler *handler))
 {
     struct adding adding = {like, serve};
     int rc;
@@ -219,7 +236,8 @@ static int take_away(skep_node *node, const char *name, bool raw)
     struct naming naming = {name, raw};
     int rc;
 
-    if ((rc = skep_api_need(node, "node")) == 0 && (rc = skep_api_check_method(name)) == 0 && (rc = skep_api_call(node->core, unserve, &naming)) < 0)
+    if ((rc = skep_api_need(node, "node")) == 0 && (rc = skep_api_check_method(name)) == 0 &&
+        (rc = skep_api_call(node->core, unserve, &naming)) < 0)
         skep_api_fail(rc, "%s is not served", skep_api_quote(name));
     return rc;
 }
@@ -238,8 +256,9 @@ int skep_p2p_unserve_protocol(skep_node *node, const char *protocol)
 
 struct skep_request {
     struct api_core *core;
-    struct skep_list entry;          /* node->requests; the loop's */
-    struct skep_rpc_request *inner;  /* the loop's; NULL: the caller gave up, the method is served no more, or the node is closed */
+    struct skep_list entry; /* node->requests; the loop's */
+    struct skep_rpc_request *
+        inner; /* the loop's; NULL: the caller gave up, the method is served no more, or the node is closed */
     const struct api_handler *handler; /* good while `inner` is there */
     atomic_bool canceled;
     skep_peer peer;
@@ -269,7 +288,8 @@ static void on_request_canceled(struct skep_rpc_request *inner)
 /* Its callers have had their error: whoever still works on a request should hear that it is for nobody. */
 static void requests_let_go(const struct api_handler *handler)
 {
-    for (struct skep_list *at = handler->node->requests.next, *after; at != &handler->node->requests; at = after) {
+    for (struct skep_list *at = handler->node->requests.next, *after;
+         at != &handler->node->requests; at = after) {
         skep_request *request = SKEP_LIST_ITEM(at, skep_request, entry);
         struct skep_rpc_request *inner = request->inner;
 
@@ -314,7 +334,9 @@ static void on_request(void *user, struct skep_rpc_request *inner)
         return;
     }
     /* A copy, since a handler in another thread may read it when the caller is long gone. */
-    *request = (skep_request){.core = skep_api_core_ref(handler->node->core), .inner = inner, .handler = handler,
+    *request = (skep_request){.core = skep_api_core_ref(handler->node->core),
+                              .inner = inner,
+                              .handler = handler,
                               .peer = api_peer_out(inner->peer)};
     skep_buf_init(&request->answer, API_MEM);
     request->len = inner->data.len;
@@ -330,9 +352,11 @@ static int serve_unary(struct api_handler *handler)
     return skep_rpc_serve(handler->node->rpc, handler->name, on_request, handler);
 }
 
-int skep_p2p_serve(skep_node *node, const char *method, skep_request_handler *handler, void *user_data)
+int skep_p2p_serve(skep_node *node, const char *method, skep_request_handler *handler,
+                   void *user_data)
 {
-    const struct api_handler like = {.kind = API_UNARY, .fn.unary = handler, .user_data = user_data, .name = method};
+    const struct api_handler like = {
+        .kind = API_UNARY, .fn.unary = handler, .user_data = user_data, .name = method};
 
     return skep_api_handler_add(node, &like, serve_unary);
 }
@@ -388,7 +412,8 @@ int skep_request_reply(skep_request *request, skep_view response)
     if ((rc = skep_api_need(request, "request")) < 0)
         return rc;
     if (response.len > SKEP_UNARY_MESSAGE_MAX - 64)
-        return skep_api_fail(SKEP_ESIZE, "a response of %zu bytes; at most %d with its envelope", response.len, SKEP_UNARY_MESSAGE_MAX);
+        return skep_api_fail(SKEP_ESIZE, "a response of %zu bytes; at most %d with its envelope",
+                             response.len, SKEP_UNARY_MESSAGE_MAX);
     if ((rc = skep_api_need_bytes(response, "response")) < 0)
         return rc;
     return end_request(request, false, api_bytes(response));

@@ -182,7 +182,8 @@ int skep_api_turn(skep_node *node, uint64_t max_wait_us)
     skep_api_own_loop(node->core);
     node->running = true;
     /* What runs here may be what the caller waits for: no waiting for sockets after it. */
-    if (!skep_list_empty(&node->deferred) || atomic_load(&node->core->has_jobs) || atomic_load(&node->stop))
+    if (!skep_list_empty(&node->deferred) || atomic_load(&node->core->has_jobs) ||
+        atomic_load(&node->stop))
         max_wait_us = 0;
     skep_api_run_jobs(node);
     skep_api_run_deferred(node);
@@ -201,7 +202,8 @@ int skep_node_run(skep_node *node, uint64_t max_wait_us)
     if (skep_api_need(node, "node") < 0)
         return SKEP_EINVAL;
     if (api_in_callback(node))
-        return skep_api_fail(SKEP_EDEADLOCK, "the loop is running already: this is one of its callbacks");
+        return skep_api_fail(SKEP_EDEADLOCK,
+                             "the loop is running already: this is one of its callbacks");
     if (!node->caller_driven)
         return skep_api_fail(SKEP_EINVAL, "the node runs on a thread of its own");
     return skep_api_turn(node, max_wait_us);
@@ -217,7 +219,8 @@ static int run_until(skep_node *node, skep_op *op, uint64_t timeout_us)
 
         if (waited_us > timeout_us)
             return 1;
-        rc = skep_api_turn(node, timeout_us == SKEP_FOREVER ? SKEP_NEVER_US : timeout_us - waited_us);
+        rc = skep_api_turn(node,
+                           timeout_us == SKEP_FOREVER ? SKEP_NEVER_US : timeout_us - waited_us);
     }
     return rc < 0 ? rc : atomic_load(&op->state);
 }
@@ -227,7 +230,8 @@ int skep_node_run_until(skep_node *node, skep_op *op)
     if (skep_api_need(node, "node") < 0 || skep_api_need(op, "operation") < 0)
         return SKEP_EINVAL;
     if (api_in_callback(node))
-        return skep_api_fail(SKEP_EDEADLOCK, "the loop is running already: this is one of its callbacks");
+        return skep_api_fail(SKEP_EDEADLOCK,
+                             "the loop is running already: this is one of its callbacks");
     if (!node->caller_driven)
         return skep_api_fail(SKEP_EINVAL, "the node runs on a thread of its own");
     if (op->core != node->core)

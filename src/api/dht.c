@@ -9,7 +9,9 @@
 
 enum {
     TAKEN_TIMEOUT_US = 3000000,
-    RECORD_BYTES_MAX = SKEP_UNARY_MESSAGE_MAX - 1024 /* the rest of its request: the envelope, the key, our own node's info */
+    RECORD_BYTES_MAX =
+        SKEP_UNARY_MESSAGE_MAX -
+        1024 /* the rest of its request: the envelope, the key, our own node's info */
 };
 
 static int check_dht(const skep_node *node)
@@ -65,7 +67,8 @@ static int start_join(struct join_op *op, skep_node *node)
 
     op->join.done = on_joined;
     op->joining = true;
-    rc = skep_dht_join_start(node->dht, &op->join, (const char *const *)node->initial_peers, node->initial_peer_count);
+    rc = skep_dht_join_start(node->dht, &op->join, (const char *const *)node->initial_peers,
+                             node->initial_peer_count);
     if (rc < 0) {
         op->joining = false;
         skep_api_fail(rc, "cannot join: %s", skep_strerror(rc));
@@ -84,7 +87,8 @@ static void on_taken(void *user, int rc, bool is_taken, const char *text)
     skep_api_taken_free(op->taken);
     op->taken = NULL;
     if (is_taken) {
-        snprintf(line, sizeof line, "another running peer is %s already", skep_peer_id_text(peer, &node->identity.id));
+        snprintf(line, sizeof line, "another running peer is %s already",
+                 skep_peer_id_text(peer, &node->identity.id));
         skep_api_op_end(&op->op, SKEP_EIDENTITYTAKEN, line);
         return;
     }
@@ -99,8 +103,9 @@ static int join_start(skep_op *base, skep_node *node)
 
     if (!node->check_identity || node->initial_peer_count == 0)
         return start_join(op, node);
-    rc = skep_api_taken_start(&op->taken, node, &node->identity.id, (const char *const *)node->initial_peers, node->initial_peer_count,
-                         TAKEN_TIMEOUT_US, on_taken, op);
+    rc = skep_api_taken_start(&op->taken, node, &node->identity.id,
+                              (const char *const *)node->initial_peers, node->initial_peer_count,
+                              TAKEN_TIMEOUT_US, on_taken, op);
     return rc < 0 ? skep_api_fail(rc, "cannot ask for our own identity: %s", skep_strerror(rc)) : 0;
 }
 
@@ -145,7 +150,8 @@ struct get_op {
 };
 
 /* Two passes: how much there is, then one block for all of it. */
-static int copy_dictionary(struct api_arena *arena, skep_item *item, const struct skep_dht_value *value, double now_unix_s)
+static int copy_dictionary(struct api_arena *arena, skep_item *item,
+                           const struct skep_dht_value *value, double now_unix_s)
 {
     struct skep_dht_entry entry;
     size_t cursor = 0, count = 0, bytes = 0;
@@ -169,7 +175,9 @@ static int copy_dictionary(struct api_arena *arena, skep_item *item, const struc
             continue;
         skep_bytes_copy(to, entry.subkey);
         skep_bytes_copy(to + entry.subkey.len, entry.value);
-        *entries++ = (skep_entry){{to, entry.subkey.len}, {to + entry.subkey.len, entry.value.len}, entry.expiration_unix_s};
+        *entries++ = (skep_entry){{to, entry.subkey.len},
+                                  {to + entry.subkey.len, entry.value.len},
+                                  entry.expiration_unix_s};
         to += entry.subkey.len + entry.value.len;
     }
     return 0;
@@ -189,7 +197,8 @@ static int copy_item(struct get_op *op, skep_item *item, const struct skep_dht_v
     return item->value.data ? 0 : SKEP_ENOMEM;
 }
 
-static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value, bool answered)
+static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value,
+                     bool answered)
 {
     struct get_op *op = SKEP_CONTAINER_OF(get, struct get_op, get);
     skep_item *item = &op->items[index];
@@ -236,7 +245,8 @@ static int get_options_in(struct get_op *op, const skep_get_options *user)
         return rc;
     if (isnan(options.sufficient_expiration_unix_s))
         return skep_api_fail(SKEP_EINVAL, "the sufficient expiration is not a number");
-    op->options.sufficient_expiration_unix_s = options.latest ? INFINITY : options.sufficient_expiration_unix_s;
+    op->options.sufficient_expiration_unix_s =
+        options.latest ? INFINITY : options.sufficient_expiration_unix_s;
     op->options.no_local = options.no_local;
     op->timeout_us = options.timeout_us;
     return 0;
@@ -257,8 +267,8 @@ static int get_fill(struct get_op *op, const skep_key *keys, size_t count, bool 
     return 0;
 }
 
-int skep_dht_get(skep_op **out, skep_node *node, const skep_key *keys, size_t count, const skep_get_options *options, skep_op_cb *cb,
-                 void *user_data)
+int skep_dht_get(skep_op **out, skep_node *node, const skep_key *keys, size_t count,
+                 const skep_get_options *options, skep_op_cb *cb, void *user_data)
 {
     struct get_op *op;
     bool own;
@@ -271,7 +281,8 @@ int skep_dht_get(skep_op **out, skep_node *node, const skep_key *keys, size_t co
     if (!keys || count == 0)
         return skep_api_fail(SKEP_EINVAL, "no keys");
     if (count > SKEP_DHT_KEYS_MAX)
-        return skep_api_fail(SKEP_ELIMIT, "%zu keys; at most %d in one get", count, SKEP_DHT_KEYS_MAX);
+        return skep_api_fail(SKEP_ELIMIT, "%zu keys; at most %d in one get", count,
+                             SKEP_DHT_KEYS_MAX);
     if (!(op = skep_api_op_new(node, &get_class, cb, user_data, &own)))
         return SKEP_ENOMEM;
     if ((rc = get_options_in(op, options)) < 0 || (rc = get_fill(op, keys, count, own)) < 0) {
@@ -283,7 +294,8 @@ int skep_dht_get(skep_op **out, skep_node *node, const skep_key *keys, size_t co
 
 static bool ended_with_results(const skep_op *op, const struct api_op_class *class)
 {
-    return op && op->class == class && (skep_op_poll(op) == 0 || skep_op_poll(op) == SKEP_EDEADLINE);
+    return op && op->class == class &&
+           (skep_op_poll(op) == 0 || skep_op_poll(op) == SKEP_EDEADLINE);
 }
 
 const skep_item *skep_dht_get_result(const skep_op *op, size_t *count)
@@ -311,7 +323,8 @@ struct store_op {
     skep_stored *stored; /* [count] */
 };
 
-static void on_stored(struct skep_dht_store *store, size_t index, unsigned accepted, unsigned answered)
+static void on_stored(struct skep_dht_store *store, size_t index, unsigned accepted,
+                      unsigned answered)
 {
     struct store_op *op = SKEP_CONTAINER_OF(store, struct store_op, store);
 
@@ -334,7 +347,8 @@ static int store_start(skep_op *base, skep_node *node)
     op->store.done = on_store_done;
     op->options.deadline_us = skep_api_deadline_us(node, op->timeout_us);
     rc = skep_dht_store_start(node->dht, &op->store, op->records, op->count, &op->options);
-    return rc < 0 ? skep_api_fail(rc, "cannot store %zu records: %s", op->count, skep_strerror(rc)) : 0;
+    return rc < 0 ? skep_api_fail(rc, "cannot store %zu records: %s", op->count, skep_strerror(rc))
+                  : 0;
 }
 
 static void store_cancel(skep_op *base, skep_node *node)
@@ -344,19 +358,23 @@ static void store_cancel(skep_op *base, skep_node *node)
 
 static const struct api_op_class store_class = {sizeof(struct store_op), store_start, store_cancel};
 
-static int check_record(const skep_node *node, const skep_record *record, size_t index, double now_unix_s)
+static int check_record(const skep_node *node, const skep_record *record, size_t index,
+                        double now_unix_s)
 {
     double expiration = record->expiration_unix_s;
     struct skep_buf normal;
     int rc = 0;
 
-    if ((rc = skep_api_need_bytes(record->value, "record's value")) < 0 || (rc = skep_api_need_bytes(record->subkey, "record's subkey")) < 0)
+    if ((rc = skep_api_need_bytes(record->value, "record's value")) < 0 ||
+        (rc = skep_api_need_bytes(record->subkey, "record's subkey")) < 0)
         return rc;
     if (record->value.len + record->subkey.len > RECORD_BYTES_MAX)
-        return skep_api_fail(SKEP_ESIZE, "record %zu has %zu bytes; no peer takes more than %d", index, record->value.len + record->subkey.len,
-                             RECORD_BYTES_MAX);
+        return skep_api_fail(SKEP_ESIZE, "record %zu has %zu bytes; no peer takes more than %d",
+                             index, record->value.len + record->subkey.len, RECORD_BYTES_MAX);
     if (!skep_msgpack_valid(api_bytes(record->value)))
-        return skep_api_fail(SKEP_EVALUE, "record %zu: the value's %zu bytes are not one msgpack value", index, record->value.len);
+        return skep_api_fail(SKEP_EVALUE,
+                             "record %zu: the value's %zu bytes are not one msgpack value", index,
+                             record->value.len);
     if (record->subkey.len > 0) {
         skep_buf_init(&normal, API_MEM);
         rc = skep_dht_subkey_normalise(&normal, api_bytes(record->subkey));
@@ -365,13 +383,16 @@ static int check_record(const skep_node *node, const skep_record *record, size_t
     if (rc == SKEP_ENOMEM)
         return skep_api_fail(rc, "out of memory");
     if (rc < 0)
-        return skep_api_fail(SKEP_EVALUE, "record %zu: the subkey is not a msgpack value that can be a key", index);
+        return skep_api_fail(
+            SKEP_EVALUE, "record %zu: the subkey is not a msgpack value that can be a key", index);
     if (isnan(expiration))
         return skep_api_fail(SKEP_EINVAL, "record %zu: the expiration is not a number", index);
     if (expiration < now_unix_s)
-        return skep_api_fail(SKEP_EINVAL, "record %zu expired %.3f seconds ago", index, now_unix_s - expiration);
+        return skep_api_fail(SKEP_EINVAL, "record %zu expired %.3f seconds ago", index,
+                             now_unix_s - expiration);
     if (expiration > now_unix_s + node->ttl_max_s + 1)
-        return skep_api_fail(SKEP_EINVAL, "record %zu would live %.0f seconds; at most %.0f", index, expiration - now_unix_s, node->ttl_max_s);
+        return skep_api_fail(SKEP_EINVAL, "record %zu would live %.0f seconds; at most %.0f", index,
+                             expiration - now_unix_s, node->ttl_max_s);
     return 0;
 }
 
@@ -389,8 +410,9 @@ static int store_fill(struct store_op *op, const skep_record *records, size_t co
         to->expiration_unix_s = records[i].expiration_unix_s;
         to->subkey = api_bytes(records[i].subkey);
         to->value = api_bytes(records[i].value);
-        if (own && (!(to->subkey.data = skep_api_arena_copy(arena, to->subkey.data, to->subkey.len)) ||
-                    !(to->value.data = skep_api_arena_copy(arena, to->value.data, to->value.len))))
+        if (own &&
+            (!(to->subkey.data = skep_api_arena_copy(arena, to->subkey.data, to->subkey.len)) ||
+             !(to->value.data = skep_api_arena_copy(arena, to->value.data, to->value.len))))
             return skep_api_fail(SKEP_ENOMEM, "out of memory");
     }
     return op->records && op->stored ? 0 : skep_api_fail(SKEP_ENOMEM, "out of memory");
@@ -406,14 +428,15 @@ static int check_records(const skep_node *node, const skep_record *records, size
     if (!records || count == 0)
         return skep_api_fail(SKEP_EINVAL, "no records");
     if (count > SKEP_DHT_KEYS_MAX)
-        return skep_api_fail(SKEP_ELIMIT, "%zu records; at most %d in one store", count, SKEP_DHT_KEYS_MAX);
+        return skep_api_fail(SKEP_ELIMIT, "%zu records; at most %d in one store", count,
+                             SKEP_DHT_KEYS_MAX);
     for (size_t i = 0; i < count && rc == 0; i++)
         rc = check_record(node, &records[i], i, now_unix_s);
     return rc;
 }
 
-int skep_dht_store(skep_op **out, skep_node *node, const skep_record *records, size_t count, const skep_store_options *user,
-                   skep_op_cb *cb, void *user_data)
+int skep_dht_store(skep_op **out, skep_node *node, const skep_record *records, size_t count,
+                   const skep_store_options *user, skep_op_cb *cb, void *user_data)
 {
     skep_store_options options;
     struct store_op *op;
@@ -424,7 +447,8 @@ int skep_dht_store(skep_op **out, skep_node *node, const skep_record *records, s
         *out = NULL;
     if (rc < 0)
         return rc;
-    if ((rc = skep_api_options_in(&options, sizeof options, user, sizeof options, "store options")) < 0)
+    if ((rc = skep_api_options_in(&options, sizeof options, user, sizeof options,
+                                  "store options")) < 0)
         return rc;
     if (!(op = skep_api_op_new(node, &store_class, cb, user_data, &own)))
         return SKEP_ENOMEM;

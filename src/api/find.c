@@ -15,7 +15,7 @@
 struct api_searcher {
     struct skep_list entry; /* node->searchers, the last used first */
     struct skep_beam *beam;
-    size_t users;           /* searches under way */
+    size_t users; /* searches under way */
     size_t dims, num_workers;
     bool negative_caching;
     double cache_expiration_s;
@@ -32,11 +32,13 @@ struct wanted {
     double cache_expiration_s;
 };
 
-static bool is_wanted(const struct api_searcher *searcher, const struct wanted *wanted, size_t prefix_len)
+static bool is_wanted(const struct api_searcher *searcher, const struct wanted *wanted,
+                      size_t prefix_len)
 {
     return searcher->dims == wanted->dims && searcher->num_workers == wanted->num_workers &&
            searcher->negative_caching == wanted->negative_caching &&
-           searcher->cache_expiration_s == wanted->cache_expiration_s && searcher->prefix_len == prefix_len &&
+           searcher->cache_expiration_s == wanted->cache_expiration_s &&
+           searcher->prefix_len == prefix_len &&
            memcmp(searcher->grid, wanted->grid, wanted->dims * sizeof *wanted->grid) == 0 &&
            memcmp(searcher->prefix, wanted->prefix, prefix_len) == 0;
 }
@@ -51,7 +53,8 @@ static void searcher_free(skep_node *node, struct api_searcher *searcher)
 
 static void forget_some(skep_node *node)
 {
-    for (struct skep_list *at = node->searchers.prev, *before; at != &node->searchers && node->searcher_count > API_SEARCHERS_KEPT; at = before) {
+    for (struct skep_list *at = node->searchers.prev, *before;
+         at != &node->searchers && node->searcher_count > API_SEARCHERS_KEPT; at = before) {
         struct api_searcher *searcher = SKEP_LIST_ITEM(at, struct api_searcher, entry);
 
         before = at->prev;
@@ -60,10 +63,12 @@ static void forget_some(skep_node *node)
     }
 }
 
-static int searcher_new(struct api_searcher **out, skep_node *node, const struct wanted *wanted, size_t prefix_len)
+static int searcher_new(struct api_searcher **out, skep_node *node, const struct wanted *wanted,
+                        size_t prefix_len)
 {
     size_t grid_bytes = wanted->dims * sizeof *wanted->grid;
-    struct api_searcher *searcher = skep_mem_zalloc(API_MEM, 1, sizeof *searcher + grid_bytes + prefix_len + 1);
+    struct api_searcher *searcher =
+        skep_mem_zalloc(API_MEM, 1, sizeof *searcher + grid_bytes + prefix_len + 1);
     struct skep_beam_options options;
     char why[SKEP_UID_WHY_MAX] = "";
     int rc;
@@ -101,7 +106,8 @@ static int searcher_get(struct api_searcher **out, skep_node *node, const struct
     size_t prefix_len = strlen(wanted->prefix);
     int rc;
 
-    SKEP_LIST_EACH (&node->searchers, entry, after) {
+    SKEP_LIST_EACH(&node->searchers, entry, after)
+    {
         struct api_searcher *searcher = SKEP_LIST_ITEM(entry, struct api_searcher, entry);
 
         if (!is_wanted(searcher, wanted, prefix_len))
@@ -166,7 +172,8 @@ static int copy_hits(struct api_arena *arena, skep_found *to, const struct skep_
     for (size_t i = 0; i < from->count; i++) {
         const struct skep_beam_expert *expert = &from->experts[i];
 
-        experts[i] = (skep_expert){.uid = text, .peer = api_peer_out(&expert->peer), .score = expert->score};
+        experts[i] =
+            (skep_expert){.uid = text, .peer = api_peer_out(&expert->peer), .score = expert->score};
         memcpy(text, expert->uid, expert->uid_len + 1);
         text += expert->uid_len + 1;
     }
@@ -178,13 +185,15 @@ static int copy_hits(struct api_arena *arena, skep_found *to, const struct skep_
     return 0;
 }
 
-static int copy_prefix(struct api_arena *arena, skep_successors *to, const struct skep_beam_prefix *from)
+static int copy_prefix(struct api_arena *arena, skep_successors *to,
+                       const struct skep_beam_prefix *from)
 {
     const struct skep_moe_successors *s = from->successors;
     size_t count = s ? s->count : 0;
     skep_successor *entries = skep_api_arena_alloc(arena, count, sizeof *entries);
 
-    if (!entries || !(to->prefix = skep_api_arena_str(arena, skep_bytes_of(from->prefix, from->prefix_len))))
+    if (!entries ||
+        !(to->prefix = skep_api_arena_str(arena, skep_bytes_of(from->prefix, from->prefix_len))))
         return SKEP_ENOMEM;
     for (size_t i = 0; i < count; i++) {
         entries[i].coordinate = s->entries[i].coordinate;
@@ -277,7 +286,8 @@ static int find_start(skep_op *base, skep_node *node)
                                        .dims = options->dimensions,
                                        .rows = options->scores,
                                        .row_stride = options->row_stride};
-    const struct skep_search_options search = {options->beam_size, skep_api_deadline_us(node, options->time_budget_us)};
+    const struct skep_search_options search = {options->beam_size,
+                                               skep_api_deadline_us(node, options->time_budget_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
 
@@ -285,14 +295,18 @@ static int find_start(skep_op *base, skep_node *node)
         return rc;
     op->running = true;
     op->search.done = on_found;
-    return started(op, skep_find_best_start(&op->search, op->searcher->beam, &scores, &search, why, sizeof why), why);
+    return started(
+        op,
+        skep_find_best_start(&op->search, op->searcher->beam, &scores, &search, why, sizeof why),
+        why);
 }
 
 static int initial_start(skep_op *base, skep_node *node)
 {
     struct find_op *op = find_op_of(base);
     const skep_find_options *options = &op->options;
-    const struct skep_search_options search = {options->beam_size, skep_api_deadline_us(node, options->time_budget_us)};
+    const struct skep_search_options search = {options->beam_size,
+                                               skep_api_deadline_us(node, options->time_budget_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
 
@@ -300,8 +314,8 @@ static int initial_start(skep_op *base, skep_node *node)
         return rc;
     op->running = true;
     op->search.done = on_found;
-    rc = skep_initial_beam_start(&op->search, op->searcher->beam, options->scores[0], options->grid_size[0], score_type(op), &search, why,
-                                 sizeof why);
+    rc = skep_initial_beam_start(&op->search, op->searcher->beam, options->scores[0],
+                                 options->grid_size[0], score_type(op), &search, why, sizeof why);
     return started(op, rc, why);
 }
 
@@ -316,7 +330,8 @@ static int successors_start(skep_op *base, skep_node *node)
         return rc;
     op->running = true;
     op->search.done = on_found;
-    rc = skep_active_successors_start(&op->search, op->searcher->beam, op->prefixes, op->prefix_count, (uint32_t)op->below, &search, why,
+    rc = skep_active_successors_start(&op->search, op->searcher->beam, op->prefixes,
+                                      op->prefix_count, (uint32_t)op->below, &search, why,
                                       sizeof why);
     return started(op, rc, why);
 }
@@ -331,8 +346,10 @@ static void find_cancel(skep_op *base, skep_node *node)
 }
 
 static const struct api_op_class find_class = {sizeof(struct find_op), find_start, find_cancel};
-static const struct api_op_class initial_class = {sizeof(struct find_op), initial_start, find_cancel};
-static const struct api_op_class successors_class = {sizeof(struct find_op), successors_start, find_cancel};
+static const struct api_op_class initial_class = {sizeof(struct find_op), initial_start,
+                                                  find_cancel};
+static const struct api_op_class successors_class = {sizeof(struct find_op), successors_start,
+                                                     find_cancel};
 
 /* ---- options, checked before anything is sent ---- */
 
@@ -341,8 +358,11 @@ void skep_find_options_init_size(skep_find_options *options, size_t struct_size)
     if (!options)
         return;
 
-    const skep_find_options all = {
-        .struct_size = struct_size, .batch_size = 1, .beam_size = 4, .negative_caching = true, .cache_expiration_s = 300};
+    const skep_find_options all = {.struct_size = struct_size,
+                                   .batch_size = 1,
+                                   .beam_size = 4,
+                                   .negative_caching = true,
+                                   .cache_expiration_s = 300};
 
     memset(options, 0, struct_size);
     memcpy(options, &all, SKEP_MIN(struct_size, sizeof all));
@@ -366,17 +386,20 @@ static int check_searcher(const skep_node *node, const skep_find_options *option
 static int check_shapes(const skep_find_options *options)
 {
     if (options->mode != SKEP_FIND_BEAM)
-        return skep_api_fail(SKEP_EINVAL, "mode %d is reserved; this version has the beam search", (int)options->mode);
+        return skep_api_fail(SKEP_EINVAL, "mode %d is reserved; this version has the beam search",
+                             (int)options->mode);
     if (options->score_type != SKEP_SCORE_FLOAT32 && options->score_type != SKEP_SCORE_FLOAT64)
         return skep_api_fail(SKEP_EINVAL, "score type %d is none", (int)options->score_type);
     if (options->dimensions == 0 || !options->grid_size)
         return skep_api_fail(SKEP_EINVAL, "the grid has no dimensions");
     if (options->dimensions > SKEP_GRID_DIMENSIONS_MAX)
-        return skep_api_fail(SKEP_EINVAL, "the grid has %zu dimensions; at most %d", options->dimensions, SKEP_GRID_DIMENSIONS_MAX);
+        return skep_api_fail(SKEP_EINVAL, "the grid has %zu dimensions; at most %d",
+                             options->dimensions, SKEP_GRID_DIMENSIONS_MAX);
     if (options->beam_size == 0)
         return skep_api_fail(SKEP_EINVAL, "the beam size is 0");
     if (options->beam_size > SKEP_BEAM_SIZE_MAX)
-        return skep_api_fail(SKEP_ELIMIT, "the beam size is %zu; at most %d", options->beam_size, SKEP_BEAM_SIZE_MAX);
+        return skep_api_fail(SKEP_ELIMIT, "the beam size is %zu; at most %d", options->beam_size,
+                             SKEP_BEAM_SIZE_MAX);
     if (options->batch_size == 0)
         return skep_api_fail(SKEP_EINVAL, "the batch is empty");
     if (!options->scores)
@@ -385,15 +408,19 @@ static int check_shapes(const skep_find_options *options)
         if (options->grid_size[d] == 0)
             return skep_api_fail(SKEP_EINVAL, "grid: dimension %zu has size 0", d);
         if (options->grid_size[d] > SKEP_GRID_SIZE_MAX)
-            return skep_api_fail(SKEP_EINVAL, "grid: dimension %zu has size %zu; at most %d", d, options->grid_size[d], SKEP_GRID_SIZE_MAX);
+            return skep_api_fail(SKEP_EINVAL, "grid: dimension %zu has size %zu; at most %d", d,
+                                 options->grid_size[d], SKEP_GRID_SIZE_MAX);
         if (!options->scores[d])
             return skep_api_fail(SKEP_EINVAL, "scores: dimension %zu has none", d);
         if (options->row_stride && options->row_stride[d] < options->grid_size[d])
-            return skep_api_fail(SKEP_EINVAL, "scores: dimension %zu has a row stride of %zu for %zu scores", d, options->row_stride[d],
-                            options->grid_size[d]);
+            return skep_api_fail(SKEP_EINVAL,
+                                 "scores: dimension %zu has a row stride of %zu for %zu scores", d,
+                                 options->row_stride[d], options->grid_size[d]);
         /* The last row must lie where an array can. */
-        if (options->batch_size - 1 > SIZE_MAX / 16 / (options->row_stride ? options->row_stride[d] : options->grid_size[d]))
-            return skep_api_fail(SKEP_EINVAL, "scores: dimension %zu: %zu rows are no array", d, options->batch_size);
+        if (options->batch_size - 1 >
+            SIZE_MAX / 16 / (options->row_stride ? options->row_stride[d] : options->grid_size[d]))
+            return skep_api_fail(SKEP_EINVAL, "scores: dimension %zu: %zu rows are no array", d,
+                                 options->batch_size);
     }
     return 0;
 }
@@ -402,7 +429,8 @@ static double score_at(const skep_find_options *options, size_t d, size_t at)
 {
     const void *row = options->scores[d];
 
-    return options->score_type == SKEP_SCORE_FLOAT64 ? ((const double *)row)[at] : (double)((const float *)row)[at];
+    return options->score_type == SKEP_SCORE_FLOAT64 ? ((const double *)row)[at]
+                                                     : (double)((const float *)row)[at];
 }
 
 static size_t stride_of(const skep_find_options *options, size_t d)
@@ -419,8 +447,9 @@ static int check_scores(const skep_find_options *options)
                 double score = score_at(options, d, e * stride_of(options, d) + i);
 
                 if (isnan(score) || (isinf(score) && score > 0))
-                    return skep_api_fail(SKEP_EINVAL, "scores: example %zu, dimension %zu, index %zu is %s", e, d, i,
-                                    isnan(score) ? "not a number" : "+infinity");
+                    return skep_api_fail(SKEP_EINVAL,
+                                         "scores: example %zu, dimension %zu, index %zu is %s", e,
+                                         d, i, isnan(score) ? "not a number" : "+infinity");
             }
         }
     }
@@ -444,7 +473,9 @@ static int copy_score_rows(struct find_op *op)
         if (!to)
             return SKEP_ENOMEM;
         for (size_t e = 0; e < options->batch_size; e++)
-            memcpy(to + e * row_bytes, (const uint8_t *)options->scores[d] + e * stride_of(options, d) * item, row_bytes);
+            memcpy(to + e * row_bytes,
+                   (const uint8_t *)options->scores[d] + e * stride_of(options, d) * item,
+                   row_bytes);
         rows[d] = to;
     }
     options->scores = rows;
@@ -459,13 +490,17 @@ static int own_options(struct find_op *op)
     size_t dims = options->dimensions;
 
     if (!(options->prefix = skep_api_arena_str(arena, skep_bytes_str(options->prefix))) ||
-        !(options->grid_size = skep_api_arena_copy(arena, options->grid_size, dims * sizeof *options->grid_size)))
+        !(options->grid_size =
+              skep_api_arena_copy(arena, options->grid_size, dims * sizeof *options->grid_size)))
         return SKEP_ENOMEM;
     if (options->copy_scores)
         return copy_score_rows(op);
-    if (!(options->scores = skep_api_arena_copy(arena, options->scores, dims * sizeof *options->scores)))
+    if (!(options->scores =
+              skep_api_arena_copy(arena, options->scores, dims * sizeof *options->scores)))
         return SKEP_ENOMEM;
-    if (options->row_stride && !(options->row_stride = skep_api_arena_copy(arena, options->row_stride, dims * sizeof *options->row_stride)))
+    if (options->row_stride &&
+        !(options->row_stride =
+              skep_api_arena_copy(arena, options->row_stride, dims * sizeof *options->row_stride)))
         return SKEP_ENOMEM;
     return 0;
 }
@@ -484,8 +519,8 @@ static int find_fill(struct find_op *op, bool own)
     return own && own_options(op) < 0 ? skep_api_fail(SKEP_ENOMEM, "out of memory") : 0;
 }
 
-static int find_begin(skep_op **out, skep_node *node, const struct api_op_class *class, const skep_find_options *user, skep_op_cb *cb,
-                      void *user_data)
+static int find_begin(skep_op **out, skep_node *node, const struct api_op_class *class,
+                      const skep_find_options *user, skep_op_cb *cb, void *user_data)
 {
     skep_find_options options;
     struct find_op *op;
@@ -518,7 +553,8 @@ static int find_begin(skep_op **out, skep_node *node, const struct api_op_class 
 
 /* ---- the calls ---- */
 
-int skep_moe_find(skep_op **out, skep_node *node, const skep_find_options *options, skep_op_cb *cb, void *user_data)
+int skep_moe_find(skep_op **out, skep_node *node, const skep_find_options *options, skep_op_cb *cb,
+                  void *user_data)
 {
     return find_begin(out, node, &find_class, options, cb, user_data);
 }
@@ -540,7 +576,8 @@ const skep_found *skep_moe_find_result(const skep_op *op, size_t *count, skep_fi
     return find->found;
 }
 
-int skep_moe_initial_beam(skep_op **out, skep_node *node, const skep_find_options *options, skep_op_cb *cb, void *user_data)
+int skep_moe_initial_beam(skep_op **out, skep_node *node, const skep_find_options *options,
+                          skep_op_cb *cb, void *user_data)
 {
     return find_begin(out, node, &initial_class, options, cb, user_data);
 }
@@ -574,7 +611,8 @@ static int successors_fill(struct find_op *op, const skep_successors_options *op
     op->options.prefix = any_prefix;
     op->options.dimensions = 1;
     op->options.negative_caching = !options->no_negative_caching;
-    op->options.cache_expiration_s = options->cache_expiration_s > 0 ? options->cache_expiration_s : 300;
+    op->options.cache_expiration_s =
+        options->cache_expiration_s > 0 ? options->cache_expiration_s : 300;
     op->timeout_us = options->timeout_us;
     op->below = SKEP_MIN(options->grid_size, (size_t)UINT32_MAX);
     if (!(op->grid = skep_api_arena_alloc(&op->op.arena, 1, sizeof *op->grid)))
@@ -583,8 +621,8 @@ static int successors_fill(struct find_op *op, const skep_successors_options *op
     return 0;
 }
 
-int skep_moe_successors(skep_op **out, skep_node *node, const char *const *prefixes, size_t count, const skep_successors_options *user,
-                        skep_op_cb *cb, void *user_data)
+int skep_moe_successors(skep_op **out, skep_node *node, const char *const *prefixes, size_t count,
+                        const skep_successors_options *user, skep_op_cb *cb, void *user_data)
 {
     skep_successors_options options;
     struct find_op *op;
@@ -599,13 +637,15 @@ int skep_moe_successors(skep_op **out, skep_node *node, const char *const *prefi
         return skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
     if (!prefixes || count == 0)
         return skep_api_fail(SKEP_EINVAL, "no prefixes");
-    if ((rc = skep_api_options_in(&options, sizeof options, user, sizeof options, "successors options")) < 0)
+    if ((rc = skep_api_options_in(&options, sizeof options, user, sizeof options,
+                                  "successors options")) < 0)
         return rc;
     if (!(options.cache_expiration_s >= 0) || !isfinite(options.cache_expiration_s))
         return skep_api_fail(SKEP_EINVAL, "cache_expiration_s is not a number of seconds above 0");
     if (!(op = skep_api_op_new(node, &successors_class, cb, user_data, &own)))
         return SKEP_ENOMEM;
-    if ((rc = successors_fill(op, &options)) < 0 || (rc = prefixes_in(op, prefixes, count, own)) < 0) {
+    if ((rc = successors_fill(op, &options)) < 0 ||
+        (rc = prefixes_in(op, prefixes, count, own)) < 0) {
         skep_api_op_drop(&op->op);
         return rc;
     }

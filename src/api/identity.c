@@ -35,8 +35,10 @@ static int check_mode(int fd, const char *path)
     if (!S_ISREG(st.st_mode))
         return skep_api_fail(SKEP_EKEY, "%s: not a file", skep_api_quote(path));
     if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        return skep_api_fail(SKEP_EKEYMODE, "%s: others than its owner have rights on the key (mode %03o; chmod 600 helps)", skep_api_quote(path),
-                        (unsigned)(st.st_mode & 0777));
+        return skep_api_fail(
+            SKEP_EKEYMODE,
+            "%s: others than its owner have rights on the key (mode %03o; chmod 600 helps)",
+            skep_api_quote(path), (unsigned)(st.st_mode & 0777));
     return 0;
 }
 
@@ -44,7 +46,8 @@ int skep_api_identity_load(struct skep_identity *identity, const char *path)
 {
     uint8_t bytes[SKEP_IDENTITY_FILE_MAX];
     size_t len = 0;
-    int rc, fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe would make us wait */
+    int rc, fd = open(path,
+                      O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe would make us wait */
 
     memset(identity, 0, sizeof *identity);
     if (fd < 0)
@@ -126,7 +129,9 @@ static int write_new(const char *path, skep_bytes bytes)
     if (close(fd) != 0 || rc < 0)
         rc = skep_api_fail(SKEP_EIO, "%s: %s", skep_api_quote(path), strerror(errno));
     else if (link(temporary, path) != 0)
-        rc = errno == EEXIST ? 1 : skep_api_fail(SKEP_EIO, "%s: %s", skep_api_quote(path), strerror(errno));
+        rc = errno == EEXIST
+                 ? 1
+                 : skep_api_fail(SKEP_EIO, "%s: %s", skep_api_quote(path), strerror(errno));
     unlink(temporary);
 out:
     free(temporary);

@@ -20,7 +20,8 @@ bool skep_is_prefix(const char *text)
 }
 
 /* The uids as views, checked; their bytes too where they must outlive the call. @return 0, SKEP_EUID … with skep_api_fail(). */
-static int uids_in(struct api_arena *arena, const char *const *uids, size_t count, bool own, skep_bytes **out)
+static int uids_in(struct api_arena *arena, const char *const *uids, size_t count, bool own,
+                   skep_bytes **out)
 {
     char why[SKEP_UID_WHY_MAX];
 
@@ -83,7 +84,8 @@ static void on_declared(struct skep_declare *declare, int rc)
 static int declare_start(skep_op *base, skep_node *node)
 {
     struct declare_op *op = SKEP_CONTAINER_OF(base, struct declare_op, op);
-    struct skep_dht_store_options store = {.deadline_us = skep_api_deadline_us(node, op->options.timeout_us)};
+    struct skep_dht_store_options store = {.deadline_us =
+                                               skep_api_deadline_us(node, op->options.timeout_us)};
     double expiration_unix_s = op->options.expiration_unix_s;
     char why[SKEP_UID_WHY_MAX] = "";
     int rc;
@@ -93,7 +95,8 @@ static int declare_start(skep_op *base, skep_node *node)
     op->started_us = skep_env_now_us(node->env);
     op->declare.done = on_declared;
     op->running = true;
-    rc = skep_declare_start(&op->declare, node->dht, op->uids, op->count, &op->peer, expiration_unix_s, &store, why, sizeof why);
+    rc = skep_declare_start(&op->declare, node->dht, op->uids, op->count, &op->peer,
+                            expiration_unix_s, &store, why, sizeof why);
     if (rc < 0) {
         op->running = false;
         skep_api_fail(rc, "%s", *why ? why : skep_strerror(rc));
@@ -111,31 +114,38 @@ static void declare_cancel(skep_op *base, skep_node *node)
     op->running = false;
 }
 
-static const struct api_op_class declare_class = {sizeof(struct declare_op), declare_start, declare_cancel};
+static const struct api_op_class declare_class = {sizeof(struct declare_op), declare_start,
+                                                  declare_cancel};
 
-static int declare_fill(struct declare_op *op, const skep_node *node, const skep_declare_options *user)
+static int declare_fill(struct declare_op *op, const skep_node *node,
+                        const skep_declare_options *user)
 {
     double left_s;
 
-    if (skep_api_options_in(&op->options, sizeof op->options, user, sizeof op->options, "declare options") < 0)
+    if (skep_api_options_in(&op->options, sizeof op->options, user, sizeof op->options,
+                            "declare options") < 0)
         return SKEP_EINVAL;
-    if (!isfinite(op->options.ttl_s) || op->options.ttl_s < 0 || !isfinite(op->options.expiration_unix_s))
-        return skep_api_fail(SKEP_EINVAL, "the time to live or the expiration is not a number of seconds above 0");
+    if (!isfinite(op->options.ttl_s) || op->options.ttl_s < 0 ||
+        !isfinite(op->options.expiration_unix_s))
+        return skep_api_fail(
+            SKEP_EINVAL, "the time to live or the expiration is not a number of seconds above 0");
     if (op->options.ttl_s == 0)
         op->options.ttl_s = ttl_default_s;
-    left_s = op->options.expiration_unix_s != 0 ? op->options.expiration_unix_s - skep_dht_time() : op->options.ttl_s;
+    left_s = op->options.expiration_unix_s != 0 ? op->options.expiration_unix_s - skep_dht_time()
+                                                : op->options.ttl_s;
     if (left_s < 0)
         return skep_api_fail(SKEP_EINVAL, "the expiration passed %.3f seconds ago", -left_s);
     if (left_s > node->ttl_max_s + 1)
-        return skep_api_fail(SKEP_EINVAL, "experts would live %.0f seconds; at most %.0f", left_s, node->ttl_max_s);
+        return skep_api_fail(SKEP_EINVAL, "experts would live %.0f seconds; at most %.0f", left_s,
+                             node->ttl_max_s);
     if (op->options.peer && skep_api_bad_peer(op->options.peer) < 0)
         return SKEP_EPEERID;
     op->peer = op->options.peer ? api_peer_in(op->options.peer) : node->identity.id;
     return 0;
 }
 
-int skep_moe_declare(skep_op **out, skep_node *node, const char *const *uids, size_t count, const skep_declare_options *options,
-                     skep_op_cb *cb, void *user_data)
+int skep_moe_declare(skep_op **out, skep_node *node, const char *const *uids, size_t count,
+                     const skep_declare_options *options, skep_op_cb *cb, void *user_data)
 {
     struct declare_op *op;
     bool own;
@@ -148,7 +158,8 @@ int skep_moe_declare(skep_op **out, skep_node *node, const char *const *uids, si
     if (!(op = skep_api_op_new(node, &declare_class, cb, user_data, &own)))
         return SKEP_ENOMEM;
     op->count = count;
-    if ((rc = declare_fill(op, node, options)) < 0 || (rc = uids_in(&op->op.arena, uids, count, own, &op->uids)) < 0) {
+    if ((rc = declare_fill(op, node, options)) < 0 ||
+        (rc = uids_in(&op->op.arena, uids, count, own, &op->uids)) < 0) {
         skep_api_op_drop(&op->op);
         return rc;
     }
@@ -157,7 +168,8 @@ int skep_moe_declare(skep_op **out, skep_node *node, const char *const *uids, si
 
 const skep_declared *skep_moe_declare_result(const skep_op *op)
 {
-    if (!op || op->class != &declare_class || (skep_op_poll(op) != 0 && skep_op_poll(op) != SKEP_EDEADLINE))
+    if (!op || op->class != &declare_class ||
+        (skep_op_poll(op) != 0 && skep_op_poll(op) != SKEP_EDEADLINE))
         return NULL;
     return &((const struct declare_op *)(const void *)op)->result;
 }
@@ -213,10 +225,11 @@ static void locate_cancel(skep_op *base, skep_node *node)
     op->running = false;
 }
 
-static const struct api_op_class locate_class = {sizeof(struct locate_op), locate_start, locate_cancel};
+static const struct api_op_class locate_class = {sizeof(struct locate_op), locate_start,
+                                                 locate_cancel};
 
-int skep_moe_get_experts(skep_op **out, skep_node *node, const char *const *uids, size_t count, uint64_t timeout_us, skep_op_cb *cb,
-                         void *user_data)
+int skep_moe_get_experts(skep_op **out, skep_node *node, const char *const *uids, size_t count,
+                         uint64_t timeout_us, skep_op_cb *cb, void *user_data)
 {
     struct locate_op *op;
     int rc = check_dht(node);
@@ -248,7 +261,8 @@ const skep_expert *skep_moe_get_experts_result(const skep_op *op, size_t *count)
 
     if (count)
         *count = 0;
-    if (!op || op->class != &locate_class || (skep_op_poll(op) != 0 && skep_op_poll(op) != SKEP_EDEADLINE))
+    if (!op || op->class != &locate_class ||
+        (skep_op_poll(op) != 0 && skep_op_poll(op) != SKEP_EDEADLINE))
         return NULL;
     if (count)
         *count = locate->count;

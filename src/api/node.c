@@ -70,7 +70,8 @@ static void dht_options_in(struct skep_dht_options *to, const skep_node_options 
 
 void skep_node_options_init_size(skep_node_options *options, size_t struct_size)
 {
-    skep_node_options all = {.struct_size = struct_size, .check_identity = true, .verbosity = SKEP_VERBOSITY_WARNING};
+    skep_node_options all = {
+        .struct_size = struct_size, .check_identity = true, .verbosity = SKEP_VERBOSITY_WARNING};
     struct skep_dht_options dht;
 
     if (!options)
@@ -87,8 +88,11 @@ static int options_in(skep_node_options *to, const skep_node_options *from)
     skep_node_options_init(to);
     if (!from)
         return 0;
-    if (from->struct_size < offsetof(skep_node_options, identity_path) + sizeof(void *) || from->struct_size > 1 << 16)
-        return skep_api_fail(SKEP_EINVAL, "node options: struct_size %zu; was skep_node_options_init() called?", from->struct_size);
+    if (from->struct_size < offsetof(skep_node_options, identity_path) + sizeof(void *) ||
+        from->struct_size > 1 << 16)
+        return skep_api_fail(SKEP_EINVAL,
+                             "node options: struct_size %zu; was skep_node_options_init() called?",
+                             from->struct_size);
     memcpy(to, from, SKEP_MIN(from->struct_size, sizeof *to));
     return 0;
 }
@@ -101,23 +105,29 @@ static int check_maddrs(const char *what, const char *const *maddrs, size_t coun
         return skep_api_fail(SKEP_EINVAL, "node options: %zu %s, and no list of them", count, what);
     for (size_t i = 0; i < count; i++)
         if (!maddrs[i] || skep_multiaddr_parse(&addr, maddrs[i]) < 0)
-            return skep_api_fail(SKEP_EMULTIADDR, "%s: \"%s\" is not a multiaddr that skep can use", what, skep_api_quote(maddrs[i]));
+            return skep_api_fail(SKEP_EMULTIADDR, "%s: \"%s\" is not a multiaddr that skep can use",
+                                 what, skep_api_quote(maddrs[i]));
     return 0;
 }
 
 static int check_numbers(const skep_node_options *options)
 {
-    static const char *const names[] = {"bucket_size", "num_replicas", "num_workers", "chunk_size", "wait_timeout_us", "depth_modulo"};
-    const uint64_t values[] = {options->bucket_size, options->num_replicas, options->num_workers,
-                               options->chunk_size,  options->wait_timeout_us, options->depth_modulo};
+    static const char *const names[] = {"bucket_size", "num_replicas",    "num_workers",
+                                        "chunk_size",  "wait_timeout_us", "depth_modulo"};
+    const uint64_t values[] = {options->bucket_size,     options->num_replicas,
+                               options->num_workers,     options->chunk_size,
+                               options->wait_timeout_us, options->depth_modulo};
 
     for (size_t i = 0; i < SKEP_COUNT_OF(values); i++)
         if (values[i] == 0)
             return skep_api_fail(SKEP_EINVAL, "node options: %s is 0", names[i]);
     if (options->bucket_size > SKEP_DHT_BUCKET_SIZE_MAX)
-        return skep_api_fail(SKEP_EINVAL, "node options: bucket_size is %zu; at most %d", options->bucket_size, SKEP_DHT_BUCKET_SIZE_MAX);
+        return skep_api_fail(SKEP_EINVAL, "node options: bucket_size is %zu; at most %d",
+                             options->bucket_size, SKEP_DHT_BUCKET_SIZE_MAX);
     if (options->num_replicas > options->bucket_size)
-        return skep_api_fail(SKEP_EINVAL, "node options: num_replicas is %zu, above bucket_size, %zu", options->num_replicas, options->bucket_size);
+        return skep_api_fail(SKEP_EINVAL,
+                             "node options: num_replicas is %zu, above bucket_size, %zu",
+                             options->num_replicas, options->bucket_size);
     if (!(options->ttl_max_s > 0))
         return skep_api_fail(SKEP_EINVAL, "node options: ttl_max_s is not above 0");
     if (!(options->blacklist_backoff >= 1))
@@ -131,10 +141,13 @@ static int check_options(const skep_node_options *options)
 
     if ((rc = check_maddrs("listen", options->listen, options->listen_count)) < 0 ||
         (rc = check_maddrs("announce", options->announce, options->announce_count)) < 0 ||
-        (rc = check_maddrs("initial peers", options->initial_peers, options->initial_peer_count)) < 0)
+        (rc = check_maddrs("initial peers", options->initial_peers, options->initial_peer_count)) <
+            0)
         return rc;
     if (options->agent && strlen(options->agent) > SKEP_PEER_TEXT_MAX)
-        return skep_api_fail(SKEP_EINVAL, "node options: the agent has %zu bytes; peers read at most %d", strlen(options->agent), SKEP_PEER_TEXT_MAX);
+        return skep_api_fail(SKEP_EINVAL,
+                             "node options: the agent has %zu bytes; peers read at most %d",
+                             strlen(options->agent), SKEP_PEER_TEXT_MAX);
     return options->no_dht ? 0 : check_numbers(options);
 }
 
@@ -234,12 +247,14 @@ static int listen_and_announce(skep_node *node, const skep_node_options *options
     for (size_t i = 0; i < options->listen_count && rc == 0; i++) {
         (void)skep_multiaddr_parse(&addr, options->listen[i]); /* checked before */
         if ((rc = skep_host_listen(node->host, &addr)) < 0)
-            skep_api_fail(rc, "cannot listen on \"%s\": %s", skep_api_quote(options->listen[i]), skep_strerror(rc));
+            skep_api_fail(rc, "cannot listen on \"%s\": %s", skep_api_quote(options->listen[i]),
+                          skep_strerror(rc));
     }
     for (size_t i = 0; i < options->announce_count && rc == 0; i++) {
         (void)skep_multiaddr_parse(&addr, options->announce[i]);
         if ((rc = skep_host_announce(node->host, &addr)) < 0)
-            skep_api_fail(rc, "cannot announce \"%s\": %s", skep_api_quote(options->announce[i]), skep_strerror(rc));
+            skep_api_fail(rc, "cannot announce \"%s\": %s", skep_api_quote(options->announce[i]),
+                          skep_strerror(rc));
     }
     return rc;
 }
@@ -248,7 +263,8 @@ static int copy_peers(skep_node *node, const skep_node_options *options)
 {
     if (options->initial_peer_count == 0)
         return 0;
-    node->initial_peers = skep_mem_zalloc(API_MEM, options->initial_peer_count, sizeof *node->initial_peers);
+    node->initial_peers =
+        skep_mem_zalloc(API_MEM, options->initial_peer_count, sizeof *node->initial_peers);
     if (!node->initial_peers)
         return skep_api_fail(SKEP_ENOMEM, "out of memory");
     for (size_t i = 0; i < options->initial_peer_count; i++, node->initial_peer_count++)
@@ -263,7 +279,8 @@ static int make_layers(skep_node *node, const skep_node_options *options)
                                            .agent = options->agent,
                                            .kad_server = !options->client_mode,
                                            .connections_max = options->connections_max,
-                                           .connections_per_address_max = options->connections_per_address_max,
+                                           .connections_per_address_max =
+                                               options->connections_per_address_max,
                                            .idle_us = options->connection_idle_us,
                                            .dial_timeout_us = options->dial_timeout_us};
     struct skep_dht_options dht;
@@ -355,10 +372,12 @@ int skep_node_new(skep_node **out, const skep_node_options *user_options)
     if ((rc = make_node(&node, &options)) < 0)
         return rc;
     assert(node);
-    if ((rc = key_the_maps(node->env)) == 0 && (rc = copy_peers(node, &options)) == 0 && (rc = make_identity(node, &options)) == 0)
+    if ((rc = key_the_maps(node->env)) == 0 && (rc = copy_peers(node, &options)) == 0 &&
+        (rc = make_identity(node, &options)) == 0)
         rc = make_layers(node, &options);
     if (rc == 0 && !node->caller_driven) {
-        atomic_store(&node->core->owner, NULL); /* no longer ours, also before the thread has taken it */
+        atomic_store(&node->core->owner,
+                     NULL); /* no longer ours, also before the thread has taken it */
         node->has_thread = pthread_create(&node->thread, NULL, run_thread, node) == 0;
         if (!node->has_thread)
             rc = skep_api_fail(SKEP_ESYSTEM, "cannot start a thread");
@@ -379,7 +398,8 @@ static void close_layers(skep_node *node)
 {
     skep_api_own_loop(node->core);
     node->running = true;
-    skep_api_run_jobs(node); /* what was asked before the close still starts, so that it ends in the usual way */
+    skep_api_run_jobs(
+        node); /* what was asked before the close still starts, so that it ends in the usual way */
     node->closing = true;
     skep_api_run_jobs(node);
     if (node->host) {
@@ -462,7 +482,8 @@ int skep_node_post(skep_node *node, void (*fn)(void *user_data), void *user_data
     struct post *post;
     int rc;
 
-    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_need(fn ? "" : NULL, "function")) < 0)
+    if ((rc = skep_api_need(node, "node")) < 0 ||
+        (rc = skep_api_need(fn ? "" : NULL, "function")) < 0)
         return rc;
     if (!(post = skep_mem_zalloc(API_MEM, 1, sizeof *post)))
         return skep_api_fail(SKEP_ENOMEM, "out of memory");
@@ -539,7 +560,8 @@ int skep_node_counters_get(skep_node *node, skep_node_counters *out)
     size_t size;
     int rc;
 
-    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_need(out, "place for the counters")) < 0)
+    if ((rc = skep_api_need(node, "node")) < 0 ||
+        (rc = skep_api_need(out, "place for the counters")) < 0)
         return rc;
     size = out->struct_size;
     if (size < sizeof size || size > 1 << 16)
@@ -570,7 +592,8 @@ static void on_answer(void *user, int rc, bool taken, const char *text)
     snprintf(question->text, sizeof question->text, "%s", text);
 }
 
-int skep_identity_is_taken(const char *path, const char *const *initial_peers, size_t count, uint64_t timeout_us, bool *taken)
+int skep_identity_is_taken(const char *path, const char *const *initial_peers, size_t count,
+                           uint64_t timeout_us, bool *taken)
 {
     struct skep_identity identity;
     struct question question = {0};
@@ -580,15 +603,18 @@ int skep_identity_is_taken(const char *path, const char *const *initial_peers, s
     int rc;
 
     if (!path || !taken || count == 0)
-        return skep_api_fail(SKEP_EINVAL, "no path, no initial peers, or nowhere to put the answer");
+        return skep_api_fail(SKEP_EINVAL,
+                             "no path, no initial peers, or nowhere to put the answer");
     *taken = false;
     skep_node_options_init(&options);
     options.caller_driven = options.no_dht = options.client_mode = true;
-    if ((rc = check_maddrs("initial peers", initial_peers, count)) < 0 || (rc = skep_api_identity_load(&identity, path)) < 0)
+    if ((rc = check_maddrs("initial peers", initial_peers, count)) < 0 ||
+        (rc = skep_api_identity_load(&identity, path)) < 0)
         return rc;
     if ((rc = skep_node_new(&node, &options)) < 0)
         goto out;
-    if ((rc = skep_api_taken_start(&asking, node, &identity.id, initial_peers, count, timeout_us, on_answer, &question)) < 0)
+    if ((rc = skep_api_taken_start(&asking, node, &identity.id, initial_peers, count, timeout_us,
+                                   on_answer, &question)) < 0)
         skep_api_fail(rc, "cannot ask for the identity: %s", skep_strerror(rc));
     while (rc == 0 && !question.done)
         rc = skep_api_turn(node, SKEP_NEVER_US);

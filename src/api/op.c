@@ -67,7 +67,8 @@ void skep_api_arena_fini(struct api_arena *arena)
 static void on_start(struct api_job *job, skep_node *node);
 static void on_cancel(struct api_job *job, skep_node *node);
 
-void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *cb, void *user_data, bool *own)
+void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *cb,
+                      void *user_data, bool *own)
 {
     skep_op *op = skep_mem_zalloc(API_MEM, 1, class->size);
 
@@ -115,7 +116,8 @@ static int start(skep_op *op, skep_node *node)
 {
     int rc;
 
-    atomic_fetch_add_explicit(&op->refs, 1, memory_order_relaxed); /* it may end in here, and be freed elsewhere */
+    atomic_fetch_add_explicit(
+        &op->refs, 1, memory_order_relaxed); /* it may end in here, and be freed elsewhere */
     skep_list_push_back(&node->ops, &op->entry);
     node->op_count++;
     op->started = op->in_call = true;

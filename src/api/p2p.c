@@ -42,7 +42,8 @@ static char *maddr_text(struct api_arena *arena, const struct skep_multiaddr *ad
 static int describe_lists(struct peer_op *op, const struct skep_peer_info *info)
 {
     struct api_arena *arena = &op->op.arena;
-    const char **protocols = skep_api_arena_alloc(arena, info->protocol_count + 1, sizeof *protocols);
+    const char **protocols =
+        skep_api_arena_alloc(arena, info->protocol_count + 1, sizeof *protocols);
     const char **listen = skep_api_arena_alloc(arena, info->listen_addr_count + 1, sizeof *listen);
 
     if (!protocols || !listen)
@@ -108,7 +109,8 @@ static void step(struct peer_op *op, skep_node *node, enum peer_verb verb)
     if (verb == VERB_FIND)
         rc = skep_host_find_peer(node->host, &op->request, &op->peer, left_us);
     else if (verb == VERB_CONNECT)
-        rc = skep_host_connect(node->host, &op->request, op->has_peer ? &op->peer : NULL, op->has_addr ? &op->addr : NULL, left_us);
+        rc = skep_host_connect(node->host, &op->request, op->has_peer ? &op->peer : NULL,
+                               op->has_addr ? &op->addr : NULL, left_us);
     else if (verb == VERB_PING)
         rc = skep_host_ping(node->host, &op->request, &op->peer, left_us);
     else
@@ -185,8 +187,9 @@ static const struct api_op_class peer_classes[] = {
     [VERB_FIND] = {sizeof(struct peer_op), peer_start, peer_cancel},
 };
 
-static int peer_begin(skep_op **out, skep_node *node, enum peer_verb verb, const skep_peer *peer, const struct skep_multiaddr *addr,
-                      uint64_t timeout_us, skep_op_cb *cb, void *user_data)
+static int peer_begin(skep_op **out, skep_node *node, enum peer_verb verb, const skep_peer *peer,
+                      const struct skep_multiaddr *addr, uint64_t timeout_us, skep_op_cb *cb,
+                      void *user_data)
 {
     struct peer_op *op;
 
@@ -206,8 +209,8 @@ static int peer_begin(skep_op **out, skep_node *node, enum peer_verb verb, const
     return skep_api_op_begin(out, node, &op->op);
 }
 
-static int to_peer(skep_op **out, skep_node *node, enum peer_verb verb, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb,
-                   void *user_data)
+static int to_peer(skep_op **out, skep_node *node, enum peer_verb verb, const skep_peer *peer,
+                   uint64_t timeout_us, skep_op_cb *cb, void *user_data)
 {
     int rc;
 
@@ -222,11 +225,13 @@ static int to_peer(skep_op **out, skep_node *node, enum peer_verb verb, const sk
 static int parse_maddr(struct skep_multiaddr *addr, const char *maddr)
 {
     if (!maddr || skep_multiaddr_parse(addr, maddr) < 0)
-        return skep_api_fail(SKEP_EMULTIADDR, "\"%s\" is not a multiaddr that skep can use", skep_api_quote(maddr));
+        return skep_api_fail(SKEP_EMULTIADDR, "\"%s\" is not a multiaddr that skep can use",
+                             skep_api_quote(maddr));
     return 0;
 }
 
-int skep_p2p_connect(skep_op **out, skep_node *node, const char *maddr, uint64_t timeout_us, skep_op_cb *cb, void *user_data)
+int skep_p2p_connect(skep_op **out, skep_node *node, const char *maddr, uint64_t timeout_us,
+                     skep_op_cb *cb, void *user_data)
 {
     struct skep_multiaddr addr = {0};
     int rc;
@@ -238,7 +243,8 @@ int skep_p2p_connect(skep_op **out, skep_node *node, const char *maddr, uint64_t
     return peer_begin(out, node, VERB_CONNECT, NULL, &addr, timeout_us, cb, user_data);
 }
 
-int skep_p2p_connect_peer(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb, void *user_data)
+int skep_p2p_connect_peer(skep_op **out, skep_node *node, const skep_peer *peer,
+                          uint64_t timeout_us, skep_op_cb *cb, void *user_data)
 {
     return to_peer(out, node, VERB_CONNECT, peer, timeout_us, cb, user_data);
 }
@@ -248,7 +254,8 @@ const skep_peer *skep_p2p_connect_result(const skep_op *op)
     return api_op_ok(op, &peer_classes[VERB_CONNECT]) ? &const_peer_op_of(op)->answered : NULL;
 }
 
-int skep_p2p_ping(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb, void *user_data)
+int skep_p2p_ping(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us,
+                  skep_op_cb *cb, void *user_data)
 {
     return to_peer(out, node, VERB_PING, peer, timeout_us, cb, user_data);
 }
@@ -258,12 +265,14 @@ uint64_t skep_p2p_ping_result(const skep_op *op)
     return api_op_ok(op, &peer_classes[VERB_PING]) ? const_peer_op_of(op)->rtt_us : 0;
 }
 
-int skep_p2p_identify(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb, void *user_data)
+int skep_p2p_identify(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us,
+                      skep_op_cb *cb, void *user_data)
 {
     return to_peer(out, node, VERB_IDENTIFY, peer, timeout_us, cb, user_data);
 }
 
-int skep_p2p_find_peer(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us, skep_op_cb *cb, void *user_data)
+int skep_p2p_find_peer(skep_op **out, skep_node *node, const skep_peer *peer, uint64_t timeout_us,
+                       skep_op_cb *cb, void *user_data)
 {
     return to_peer(out, node, VERB_FIND, peer, timeout_us, cb, user_data);
 }
@@ -312,7 +321,8 @@ int skep_p2p_add_address(skep_node *node, const skep_peer *peer, const char *mad
     struct peer_and_addr both;
     int rc;
 
-    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_bad_peer(peer)) < 0 || (rc = parse_maddr(&both.addr, maddr)) < 0)
+    if ((rc = skep_api_need(node, "node")) < 0 || (rc = skep_api_bad_peer(peer)) < 0 ||
+        (rc = parse_maddr(&both.addr, maddr)) < 0)
         return rc;
     both.peer = api_peer_in(peer);
     return skep_api_call(node->core, add_address, &both);
@@ -345,7 +355,8 @@ static int list_peers(skep_node *node, void *arg)
     struct peer_list *list = arg;
 
     _Static_assert(sizeof(skep_peer) == sizeof(struct skep_peer_id), "written in place");
-    list->count = skep_host_peers(node->host, (struct skep_peer_id *)(void *)list->peers, list->cap);
+    list->count =
+        skep_host_peers(node->host, (struct skep_peer_id *)(void *)list->peers, list->cap);
     return 0;
 }
 
@@ -384,7 +395,8 @@ char **skep_p2p_addresses(skep_node *node, size_t *count)
         *count = 0;
     if (skep_api_need(node, "node") < 0 || skep_api_call(node->core, list_addresses, &list) < 0)
         return NULL;
-    texts = skep_mem_zalloc(API_MEM, 1, (list.count + 1) * sizeof *texts + list.count * SKEP_MULTIADDR_TEXT_MAX);
+    texts = skep_mem_zalloc(
+        API_MEM, 1, (list.count + 1) * sizeof *texts + list.count * SKEP_MULTIADDR_TEXT_MAX);
     if (texts) {
         to = (char *)(texts + list.count + 1);
         for (size_t i = 0; i < list.count; i++, to += SKEP_MULTIADDR_TEXT_MAX)
@@ -414,7 +426,8 @@ static void wait_stop(struct wait_op *op, skep_node *node)
 
 static struct wait_op *satisfied(skep_node *node, size_t count)
 {
-    SKEP_LIST_EACH (&node->waiting, entry, after) {
+    SKEP_LIST_EACH(&node->waiting, entry, after)
+    {
         struct wait_op *op = SKEP_LIST_ITEM(entry, struct wait_op, waiting);
 
         if (count >= op->count)
@@ -442,7 +455,8 @@ static void on_wait_timeout(struct skep_timer *timer)
     skep_node *node = op->op.core->node;
     char text[128];
 
-    snprintf(text, sizeof text, "connected to %zu of %zu peers", skep_host_peers(node->host, NULL, 0), op->count);
+    snprintf(text, sizeof text, "connected to %zu of %zu peers",
+             skep_host_peers(node->host, NULL, 0), op->count);
     wait_stop(op, node);
     skep_api_op_end(&op->op, SKEP_ETIMEDOUT, text);
 }
@@ -461,7 +475,8 @@ static int wait_start(skep_op *base, skep_node *node)
         return skep_api_fail(rc, "cannot watch the connections: %s", skep_strerror(rc));
     node->observing = true;
     op->timer.fire = on_wait_timeout;
-    if (op->timeout_us != SKEP_FOREVER && (rc = skep_env_after(node->env, &op->timer, op->timeout_us)) < 0)
+    if (op->timeout_us != SKEP_FOREVER &&
+        (rc = skep_env_after(node->env, &op->timer, op->timeout_us)) < 0)
         return skep_api_fail(rc, "out of memory");
     skep_list_push_back(&node->waiting, &op->waiting);
     return 0;
@@ -474,7 +489,8 @@ static void wait_cancel(skep_op *base, skep_node *node)
 
 static const struct api_op_class wait_class = {sizeof(struct wait_op), wait_start, wait_cancel};
 
-int skep_p2p_wait_for_peers(skep_op **out, skep_node *node, size_t count, uint64_t timeout_us, skep_op_cb *cb, void *user_data)
+int skep_p2p_wait_for_peers(skep_op **out, skep_node *node, size_t count, uint64_t timeout_us,
+                            skep_op_cb *cb, void *user_data)
 {
     struct wait_op *op;
 

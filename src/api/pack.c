@@ -105,8 +105,9 @@ void skep_pack_tuple(skep_pack *pack, skep_view items_as_array)
 
     if (!pack)
         return;
-    pack->bad = pack->bad || in.len > UINT32_MAX || skep_api_need_bytes(items_as_array, "tuple") < 0 || !skep_msgpack_valid(in) || skep_msgpack_next(&in, &token) != 1 ||
-                token.type != SKEP_MSGPACK_ARRAY;
+    pack->bad = pack->bad || in.len > UINT32_MAX ||
+                skep_api_need_bytes(items_as_array, "tuple") < 0 || !skep_msgpack_valid(in) ||
+                skep_msgpack_next(&in, &token) != 1 || token.type != SKEP_MSGPACK_ARRAY;
     if (pack->bad)
         return;
     skep_msgpack_put_ext(&pack->buf, SKEP_EXT_TUPLE, (uint32_t)items_as_array.len);
@@ -132,7 +133,8 @@ int skep_pack_view(const skep_pack *pack, skep_view *out)
     if (pack->buf.rc < 0)
         return skep_api_fail(pack->buf.rc, "out of memory");
     if (pack->bad || !skep_msgpack_valid(skep_buf_view(&pack->buf)))
-        return skep_api_fail(SKEP_EVALUE, "the %zu packed bytes are not exactly one value", pack->buf.len);
+        return skep_api_fail(SKEP_EVALUE, "the %zu packed bytes are not exactly one value",
+                             pack->buf.len);
     *out = api_view(skep_buf_view(&pack->buf));
     return 0;
 }
@@ -147,10 +149,11 @@ skep_bytes skep_api_pack_bytes(const skep_pack *pack)
 int skep_unpack(skep_view *in, skep_token *out)
 {
     static const enum skep_kind kinds[] = {
-        [SKEP_MSGPACK_NIL] = SKEP_KIND_NIL,     [SKEP_MSGPACK_BOOL] = SKEP_KIND_BOOL,   [SKEP_MSGPACK_UINT] = SKEP_KIND_UINT,
-        [SKEP_MSGPACK_INT] = SKEP_KIND_INT,     [SKEP_MSGPACK_FLOAT] = SKEP_KIND_FLOAT, [SKEP_MSGPACK_STR] = SKEP_KIND_STR,
-        [SKEP_MSGPACK_BIN] = SKEP_KIND_BIN,     [SKEP_MSGPACK_ARRAY] = SKEP_KIND_ARRAY, [SKEP_MSGPACK_MAP] = SKEP_KIND_MAP,
-        [SKEP_MSGPACK_EXT] = SKEP_KIND_EXT,
+        [SKEP_MSGPACK_NIL] = SKEP_KIND_NIL,     [SKEP_MSGPACK_BOOL] = SKEP_KIND_BOOL,
+        [SKEP_MSGPACK_UINT] = SKEP_KIND_UINT,   [SKEP_MSGPACK_INT] = SKEP_KIND_INT,
+        [SKEP_MSGPACK_FLOAT] = SKEP_KIND_FLOAT, [SKEP_MSGPACK_STR] = SKEP_KIND_STR,
+        [SKEP_MSGPACK_BIN] = SKEP_KIND_BIN,     [SKEP_MSGPACK_ARRAY] = SKEP_KIND_ARRAY,
+        [SKEP_MSGPACK_MAP] = SKEP_KIND_MAP,     [SKEP_MSGPACK_EXT] = SKEP_KIND_EXT,
     };
     struct skep_msgpack_token token;
     skep_bytes bytes;
@@ -203,7 +206,8 @@ skep_key skep_key_bytes(skep_view bytes)
 {
     struct skep_dht_id id;
 
-    skep_dht_id_from_packed(&id, bytes.data ? api_bytes(bytes) : skep_bytes_str("")); /* hashed as they are */
+    skep_dht_id_from_packed(&id, bytes.data ? api_bytes(bytes)
+                                            : skep_bytes_str("")); /* hashed as they are */
     return key_out(&id);
 }
 

@@ -7,17 +7,26 @@
  * Two references: the user's and, until on_close has returned, the node's. From another thread every call is a job. */
 #include "api/api.h"
 
-enum verb { VERB_OPEN, VERB_SEND, VERB_END, VERB_FAIL, VERB_CONSUME, VERB_STOP, VERB_FREE, VERB_USE };
+enum verb {
+    VERB_OPEN,
+    VERB_SEND,
+    VERB_END,
+    VERB_FAIL,
+    VERB_CONSUME,
+    VERB_STOP,
+    VERB_FREE,
+    VERB_USE
+};
 
 struct api_stream {
     struct api_core *core;
     struct skep_list entry; /* node->streams */
     atomic_uint refs;
     bool is_raw;
-    bool used;       /* it has events */
-    bool let_go;     /* the user freed it: only on_close is still told */
-    bool telling;    /* on_close is on its way */
-    bool answers;    /* a handler's call: its end is the end of the stream */
+    bool used;                    /* it has events */
+    bool let_go;                  /* the user freed it: only on_close is still told */
+    bool telling;                 /* on_close is on its way */
+    bool answers;                 /* a handler's call: its end is the end of the stream */
     struct skep_stream *raw;      /* NULL: not open, or gone */
     struct skep_rpc_stream *call; /* likewise */
     atomic_bool closed;
@@ -129,9 +138,11 @@ void skep_api_streams_close(skep_node *node)
 
 /* ---- a new one ---- */
 
-static void *stream_new(skep_node *node, bool is_raw, const struct skep_peer_id *peer, void *user_data)
+static void *stream_new(skep_node *node, bool is_raw, const struct skep_peer_id *peer,
+                        void *user_data)
 {
-    struct api_stream *s = skep_mem_zalloc(API_MEM, 1, is_raw ? sizeof(struct skep_raw_stream) : sizeof(struct skep_call_stream));
+    struct api_stream *s = skep_mem_zalloc(
+        API_MEM, 1, is_raw ? sizeof(struct skep_raw_stream) : sizeof(struct skep_call_stream));
 
     if (!s)
         return NULL;
@@ -212,8 +223,11 @@ static void on_raw_close(struct skep_stream *inner, void *user, int rc)
     tell_closed(user, rc, "");
 }
 
-static const struct skep_stream_events raw_events = {
-    .on_open = on_raw_open, .on_data = on_raw_data, .on_writable = on_raw_writable, .on_eof = on_raw_eof, .on_close = on_raw_close};
+static const struct skep_stream_events raw_events = {.on_open = on_raw_open,
+                                                     .on_data = on_raw_data,
+                                                     .on_writable = on_raw_writable,
+                                                     .on_eof = on_raw_eof,
+                                                     .on_close = on_raw_close};
 
 static void on_call_message(struct skep_rpc_stream *inner, void *user, skep_bytes message)
 {
@@ -267,10 +281,14 @@ static void on_call_error(struct skep_rpc_stream *inner, void *user, int rc, ske
     tell_closed(user, rc, skep_text_escape(escaped, sizeof escaped, text));
 }
 
-static const struct skep_rpc_stream_events caller_events = {
-    .on_message = on_call_message, .on_writable = on_call_writable, .on_end = on_caller_end, .on_error = on_call_error};
-static const struct skep_rpc_stream_events handler_events = {
-    .on_message = on_call_message, .on_writable = on_call_writable, .on_end = on_handler_end, .on_error = on_call_error};
+static const struct skep_rpc_stream_events caller_events = {.on_message = on_call_message,
+                                                            .on_writable = on_call_writable,
+                                                            .on_end = on_caller_end,
+                                                            .on_error = on_call_error};
+static const struct skep_rpc_stream_events handler_events = {.on_message = on_call_message,
+                                                             .on_writable = on_call_writable,
+                                                             .on_end = on_handler_end,
+                                                             .on_error = on_call_error};
 
 /* ---- what a call does, on the loop ---- */
 
@@ -280,7 +298,9 @@ static int open_inner(struct api_stream *s, skep_node *node, const char *name)
     int rc;
 
     if (s->is_raw)
-        rc = skep_peer_id_equal(&peer, &node->identity.id) ? SKEP_ESELF : skep_host_open(node->host, &s->raw, &peer, name, &raw_events, s);
+        rc = skep_peer_id_equal(&peer, &node->identity.id)
+                 ? SKEP_ESELF
+                 : skep_host_open(node->host, &s->raw, &peer, name, &raw_events, s);
     else
         rc = node->rpc->ops->stream_open(node->rpc, &s->call, &peer, name, &caller_events, s);
     if (rc == 0)
@@ -301,7 +321,9 @@ static int apply(struct api_stream *s, skep_node *node, enum verb verb, skep_byt
     if (!is_open(s))
         return SKEP_ECLOSED;
     switch (verb) {
-    case VERB_SEND: return s->raw ? skep_stream_write(s->raw, bytes) : node->rpc->ops->stream_send(s->call, bytes);
+    case VERB_SEND:
+        return s->raw ? skep_stream_write(s->raw, bytes)
+                      : node->rpc->ops->stream_send(s->call, bytes);
     case VERB_END:
         end_inner(s, node);
         if (s->answers)
@@ -356,12 +378,14 @@ static void on_stream_job(struct api_job *base, skep_node *node)
 
 static int post_verb(struct api_stream *s, enum verb verb, skep_bytes bytes, size_t n)
 {
-    struct stream_job *job = bytes.len < SIZE_MAX / 2 ? skep_mem_alloc(API_MEM, sizeof *job + bytes.len) : NULL;
+    struct stream_job *job =
+        bytes.len < SIZE_MAX / 2 ? skep_mem_alloc(API_MEM, sizeof *job + bytes.len) : NULL;
     int rc;
 
     if (!job)
         return skep_api_fail(SKEP_ENOMEM, "out of memory");
-    *job = (struct stream_job){.job.run = on_stream_job, .s = s, .verb = verb, .n = n, .len = bytes.len};
+    *job = (struct stream_job){
+        .job.run = on_stream_job, .s = s, .verb = verb, .n = n, .len = bytes.len};
     skep_bytes_copy(job->bytes, bytes);
     atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
     if (verb == VERB_SEND)
@@ -403,12 +427,14 @@ static int open_stream(struct api_stream *s, skep_node *node, const char *name)
         rc = node->closing ? SKEP_ECLOSED : open_inner(s, node, name);
     if (rc < 0) {
         drop(s);
-        skep_api_fail(rc, "cannot open a stream for %s: %s", skep_api_quote(name), skep_strerror(rc));
+        skep_api_fail(rc, "cannot open a stream for %s: %s", skep_api_quote(name),
+                      skep_strerror(rc));
     }
     return rc;
 }
 
-static int check_open(void *out, const skep_node *node, const skep_peer *peer, const char *name, const void *events)
+static int check_open(void *out, const skep_node *node, const skep_peer *peer, const char *name,
+                      const void *events)
 {
     int rc;
 
@@ -421,8 +447,8 @@ static int check_open(void *out, const skep_node *node, const skep_peer *peer, c
     return skep_api_check_method(name);
 }
 
-int skep_p2p_open(skep_raw_stream **out, skep_node *node, const skep_peer *peer, const char *protocol,
-                  const skep_raw_stream_events *events, void *user_data)
+int skep_p2p_open(skep_raw_stream **out, skep_node *node, const skep_peer *peer,
+                  const char *protocol, const skep_raw_stream_events *events, void *user_data)
 {
     struct skep_raw_stream *s;
     struct skep_peer_id id;
@@ -440,8 +466,8 @@ int skep_p2p_open(skep_raw_stream **out, skep_node *node, const skep_peer *peer,
     return rc;
 }
 
-int skep_p2p_call_stream(skep_call_stream **out, skep_node *node, const skep_peer *peer, const char *method,
-                         const skep_call_stream_events *events, void *user_data)
+int skep_p2p_call_stream(skep_call_stream **out, skep_node *node, const skep_peer *peer,
+                         const char *method, const skep_call_stream_events *events, void *user_data)
 {
     struct skep_call_stream *s;
     struct skep_peer_id id;
@@ -486,7 +512,8 @@ static void on_raw_stream(void *user, struct skep_stream *inner)
     after_handler(&s->base);
 }
 
-static void on_call_stream(void *user, struct skep_rpc_stream *inner, const struct skep_peer_id *peer)
+static void on_call_stream(void *user, struct skep_rpc_stream *inner,
+                           const struct skep_peer_id *peer)
 {
     struct api_handler *handler = user;
     struct skep_call_stream *s = stream_new(handler->node, false, peer, NULL);
@@ -511,26 +538,32 @@ static int serve_raw(struct api_handler *handler)
 
 static int serve_call_stream(struct api_handler *handler)
 {
-    return handler->node->rpc->ops->stream_serve(handler->node->rpc, handler->name, on_call_stream, handler);
+    return handler->node->rpc->ops->stream_serve(handler->node->rpc, handler->name, on_call_stream,
+                                                 handler);
 }
 
-int skep_p2p_serve_protocol(skep_node *node, const char *protocol, skep_raw_stream_handler *handler, void *user_data)
+int skep_p2p_serve_protocol(skep_node *node, const char *protocol, skep_raw_stream_handler *handler,
+                            void *user_data)
 {
-    const struct api_handler like = {.kind = API_RAW, .fn.raw = handler, .user_data = user_data, .name = protocol};
+    const struct api_handler like = {
+        .kind = API_RAW, .fn.raw = handler, .user_data = user_data, .name = protocol};
 
     return skep_api_handler_add(node, &like, serve_raw);
 }
 
-int skep_p2p_serve_stream(skep_node *node, const char *method, skep_call_stream_handler *handler, void *user_data)
+int skep_p2p_serve_stream(skep_node *node, const char *method, skep_call_stream_handler *handler,
+                          void *user_data)
 {
-    const struct api_handler like = {.kind = API_STREAM, .fn.stream = handler, .user_data = user_data, .name = method};
+    const struct api_handler like = {
+        .kind = API_STREAM, .fn.stream = handler, .user_data = user_data, .name = method};
 
     return skep_api_handler_add(node, &like, serve_call_stream);
 }
 
 /* ---- the calls on a stream ---- */
 
-void skep_raw_stream_use(skep_raw_stream *stream, const skep_raw_stream_events *events, void *user_data)
+void skep_raw_stream_use(skep_raw_stream *stream, const skep_raw_stream_events *events,
+                         void *user_data)
 {
     if (!stream || !events)
         return;
@@ -551,7 +584,9 @@ int skep_raw_stream_write(skep_raw_stream *stream, skep_view data)
 
 static void note_waiting(struct api_stream *s)
 {
-    size_t waiting = s->raw ? skep_stream_queued(s->raw) : s->call ? s->core->node->rpc->ops->stream_queued(s->call) : 0;
+    size_t waiting = s->raw    ? skep_stream_queued(s->raw)
+                     : s->call ? s->core->node->rpc->ops->stream_queued(s->call)
+                               : 0;
 
     atomic_store_explicit(&s->waiting, waiting, memory_order_relaxed);
 }
@@ -568,7 +603,8 @@ static size_t backlog(struct api_stream *s)
 {
     if (atomic_load(&s->closed) || skep_api_call(s->core, look, s) < 0)
         return 0;
-    return atomic_load_explicit(&s->waiting, memory_order_relaxed) + atomic_load_explicit(&s->posted, memory_order_relaxed);
+    return atomic_load_explicit(&s->waiting, memory_order_relaxed) +
+           atomic_load_explicit(&s->posted, memory_order_relaxed);
 }
 
 size_t skep_raw_stream_backlog(const skep_raw_stream *stream)
@@ -599,7 +635,8 @@ void skep_raw_stream_free(skep_raw_stream *stream)
     unref(&stream->base);
 }
 
-void skep_call_stream_use(skep_call_stream *stream, const skep_call_stream_events *events, void *user_data)
+void skep_call_stream_use(skep_call_stream *stream, const skep_call_stream_events *events,
+                          void *user_data)
 {
     if (!stream || !events)
         return;
@@ -616,7 +653,8 @@ const skep_peer *skep_call_stream_peer(const skep_call_stream *stream)
 int skep_call_stream_send(skep_call_stream *stream, skep_view message)
 {
     if (message.len > SKEP_STREAM_MESSAGE_MAX)
-        return skep_api_fail(SKEP_ESIZE, "a message of %zu bytes; at most %d", message.len, SKEP_STREAM_MESSAGE_MAX);
+        return skep_api_fail(SKEP_ESIZE, "a message of %zu bytes; at most %d", message.len,
+                             SKEP_STREAM_MESSAGE_MAX);
     return perform(stream ? &stream->base : NULL, VERB_SEND, api_bytes(message), 0);
 }
 

@@ -39,7 +39,8 @@ static void on_finished(struct skep_timer *timer)
     struct api_taken *taken = SKEP_CONTAINER_OF(timer, struct api_taken, timer);
 
     skep_buf_put_u8(&taken->text, 0);
-    taken->done(taken->user, taken->rc, taken->is_taken, taken->text.rc == 0 ? (const char *)taken->text.data : "");
+    taken->done(taken->user, taken->rc, taken->is_taken,
+                taken->text.rc == 0 ? (const char *)taken->text.data : "");
 }
 
 /* On the next turn: whoever is told frees the second host, which must not be inside a callback of its own. */
@@ -96,7 +97,8 @@ static void ask(struct api_taken *taken)
 {
     skep_env_stop(taken->node->env, &taken->timer);
     taken->ask = (struct skep_host_request){.done = on_asked};
-    taken->asking = skep_host_connect(taken->host, &taken->ask, &taken->id, NULL, left_us(taken)) == 0;
+    taken->asking =
+        skep_host_connect(taken->host, &taken->ask, &taken->id, NULL, left_us(taken)) == 0;
     if (!taken->asking)
         finish(taken, 0, false);
 }
@@ -105,7 +107,8 @@ static void note(struct api_taken *taken, const char *maddr, int rc)
 {
     char line[1024];
 
-    snprintf(line, sizeof line, "%s%s: %s", taken->text.len > 0 ? "; " : "", skep_api_quote(maddr), skep_strerror(rc));
+    snprintf(line, sizeof line, "%s%s: %s", taken->text.len > 0 ? "; " : "", skep_api_quote(maddr),
+             skep_strerror(rc));
     skep_buf_put_str(&taken->text, line);
 }
 
@@ -194,7 +197,8 @@ void skep_api_taken_free(struct api_taken *taken)
 
 static int second_host(struct api_taken *taken)
 {
-    struct skep_host_options options = {.identity = &taken->identity, .agent = "skep/" SKEP_VERSION};
+    struct skep_host_options options = {.identity = &taken->identity,
+                                        .agent = "skep/" SKEP_VERSION};
     uint8_t seed[SKEP_ED25519_LEN];
     int rc = taken->node->env->entropy(taken->node->env, seed, sizeof seed);
 
@@ -202,14 +206,17 @@ static int second_host(struct api_taken *taken)
         rc = skep_identity_from_seed(&taken->identity, API_MEM, seed);
     skep_secret_wipe(seed, sizeof seed);
     if (rc == 0)
-        rc = skep_host_new(&taken->host, taken->node->env, skep_uv_loop_tcp(taken->node->loop), &options);
+        rc = skep_host_new(&taken->host, taken->node->env, skep_uv_loop_tcp(taken->node->loop),
+                           &options);
     return rc;
 }
 
-int skep_api_taken_start(struct api_taken **out, skep_node *node, const struct skep_peer_id *id, const char *const *maddrs, size_t count,
-                    uint64_t timeout_us, api_taken_done *done, void *user)
+int skep_api_taken_start(struct api_taken **out, skep_node *node, const struct skep_peer_id *id,
+                         const char *const *maddrs, size_t count, uint64_t timeout_us,
+                         api_taken_done *done, void *user)
 {
-    struct api_taken *taken = skep_mem_zalloc(API_MEM, 1, sizeof *taken + count * sizeof taken->dials[0]);
+    struct api_taken *taken =
+        skep_mem_zalloc(API_MEM, 1, sizeof *taken + count * sizeof taken->dials[0]);
     int rc;
 
     *out = NULL;
@@ -222,7 +229,8 @@ int skep_api_taken_start(struct api_taken **out, skep_node *node, const struct s
     taken->timer.fire = on_time;
     taken->end_us = skep_env_now_us(node->env) + timeout_us;
     skep_buf_init(&taken->text, API_MEM);
-    if ((rc = second_host(taken)) < 0 || (rc = skep_env_after(node->env, &taken->timer, timeout_us / 2)) < 0)
+    if ((rc = second_host(taken)) < 0 ||
+        (rc = skep_env_after(node->env, &taken->timer, timeout_us / 2)) < 0)
         goto fail;
     for (size_t i = 0; i < count; i++) {
         struct dialled *dialled = &taken->dials[i];
@@ -237,7 +245,8 @@ int skep_api_taken_start(struct api_taken **out, skep_node *node, const struct s
             rc = SKEP_ENOMEM;
             goto fail;
         }
-        rc = skep_host_connect(taken->host, &dialled->request, addr.peer.len > 0 ? &addr.peer : NULL, &addr, 0);
+        rc = skep_host_connect(taken->host, &dialled->request,
+                               addr.peer.len > 0 ? &addr.peer : NULL, &addr, 0);
         if (rc < 0)
             goto fail;
         dialled->running = true;

@@ -25,7 +25,8 @@ int skep_api_fail(int rc, const char *format, ...)
 
 const char *skep_api_quote(const char *text)
 {
-    return skep_text_escape(quotes[next_quote++ % QUOTES], QUOTE_LEN, skep_bytes_str(text ? text : "(null)"));
+    return skep_text_escape(quotes[next_quote++ % QUOTES], QUOTE_LEN,
+                            skep_bytes_str(text ? text : "(null)"));
 }
 
 int skep_api_need(const void *thing, const char *what)
@@ -42,7 +43,8 @@ int skep_api_need_bytes(skep_view bytes, const char *what)
     return 0;
 }
 
-int skep_api_options_in(void *to, size_t size, const void *user, size_t first_size, const char *what)
+int skep_api_options_in(void *to, size_t size, const void *user, size_t first_size,
+                        const char *what)
 {
     size_t user_size = 0;
 
@@ -51,7 +53,8 @@ int skep_api_options_in(void *to, size_t size, const void *user, size_t first_si
         return 0;
     memcpy(&user_size, user, sizeof user_size); /* struct_size is the first of every such struct */
     if (user_size > 1 << 16 || (user_size > 0 && user_size < sizeof user_size))
-        return skep_api_fail(SKEP_EINVAL, "%s: struct_size is %zu; sizeof the struct is meant", what, user_size);
+        return skep_api_fail(SKEP_EINVAL, "%s: struct_size is %zu; sizeof the struct is meant",
+                             what, user_size);
     if (user_size > 0) {
         memcpy(to, user, SKEP_MIN(user_size, size));
         return 0;
@@ -59,7 +62,9 @@ int skep_api_options_in(void *to, size_t size, const void *user, size_t first_si
     /* What the first version had is there in any. Left out by mistake, it would turn every switch off without a word. */
     for (size_t i = 0; i < first_size; i++)
         if (((const uint8_t *)user)[i] != 0)
-            return skep_api_fail(SKEP_EINVAL, "%s: struct_size is 0, yet something is set; set it to sizeof the struct", what);
+            return skep_api_fail(
+                SKEP_EINVAL,
+                "%s: struct_size is 0, yet something is set; set it to sizeof the struct", what);
     return 0;
 }
 
@@ -80,7 +85,8 @@ void skep_free(void *ptr)
 
 char *skep_text_for_terminal(char *out, size_t out_len, const char *text)
 {
-    return out && out_len > 0 ? skep_text_escape(out, out_len, skep_bytes_str(text ? text : "")) : out;
+    return out && out_len > 0 ? skep_text_escape(out, out_len, skep_bytes_str(text ? text : ""))
+                              : out;
 }
 
 int skep_peer_from_text(skep_peer *out, const char *text)
@@ -120,7 +126,8 @@ int skep_api_bad_peer(const skep_peer *peer)
 {
     struct skep_peer_id id;
 
-    if (!peer || peer->len > sizeof peer->bytes || skep_peer_id_from_bytes(&id, skep_bytes_of(peer->bytes, peer->len)) < 0)
+    if (!peer || peer->len > sizeof peer->bytes ||
+        skep_peer_id_from_bytes(&id, skep_bytes_of(peer->bytes, peer->len)) < 0)
         return skep_api_fail(SKEP_EPEERID, "the peer is not a peer id");
     return 0;
 }

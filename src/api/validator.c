@@ -27,7 +27,8 @@ static struct api_validator *validator_of(struct skep_validator *inner)
 
 static skep_record record_out(const struct skep_dht_signable *record)
 {
-    skep_record out = {.subkey = api_view(record->subkey), .value = api_view(record->value),
+    skep_record out = {.subkey = api_view(record->subkey),
+                       .value = api_view(record->value),
                        .expiration_unix_s = record->expiration_unix_s};
 
     memcpy(&out.key, record->key.data, SKEP_MIN(record->key.len, sizeof out.key));
@@ -42,7 +43,8 @@ static int on_validate(struct skep_validator *inner, const struct skep_dht_signa
     return validator->user.validate(validator->user.user_data, &record) ? 0 : SKEP_EPEER_AUTH;
 }
 
-static int change(struct api_validator *validator, const struct skep_dht_signable *signable, struct skep_buf *out,
+static int change(struct api_validator *validator, const struct skep_dht_signable *signable,
+                  struct skep_buf *out,
                   int (*fn)(void *user_data, const skep_record *record, skep_pack *out))
 {
     skep_record record = record_out(signable);
@@ -59,14 +61,16 @@ static int change(struct api_validator *validator, const struct skep_dht_signabl
     return rc < 0 && rc != SKEP_ENOMEM ? SKEP_ECRYPTO : rc;
 }
 
-static int on_sign(struct skep_validator *inner, const struct skep_dht_signable *record, struct skep_buf *out)
+static int on_sign(struct skep_validator *inner, const struct skep_dht_signable *record,
+                   struct skep_buf *out)
 {
     struct api_validator *validator = validator_of(inner);
 
     return change(validator, record, out, validator->user.sign);
 }
 
-static int on_strip(struct skep_validator *inner, const struct skep_dht_signable *record, struct skep_buf *out)
+static int on_strip(struct skep_validator *inner, const struct skep_dht_signable *record,
+                    struct skep_buf *out)
 {
     struct api_validator *validator = validator_of(inner);
 
@@ -89,7 +93,8 @@ static int add(skep_node *node, void *arg)
 
     if (node->closing)
         return SKEP_ECLOSED;
-    rc = skep_validators_add(skep_dht_validators(node->dht), validator->is_rsa ? &validator->rsa.base : &validator->inner);
+    rc = skep_validators_add(skep_dht_validators(node->dht),
+                             validator->is_rsa ? &validator->rsa.base : &validator->inner);
     if (rc >= 0)
         skep_list_push_back(&node->validators, &validator->entry);
     return SKEP_MIN(rc, 0);
@@ -148,7 +153,8 @@ int skep_dht_add_rsa_validator(skep_node *node, skep_view pem, char **owner)
         return skep_api_fail(SKEP_EINVAL, "the node has no DHT (options.no_dht)");
     if (!(validator = skep_mem_zalloc(API_MEM, 1, sizeof *validator)))
         return skep_api_fail(SKEP_ENOMEM, "out of memory");
-    if ((rc = make_key(validator, pem)) < 0 || (rc = skep_rsa_validator_init(&validator->rsa, API_MEM, validator->key)) < 0) {
+    if ((rc = make_key(validator, pem)) < 0 ||
+        (rc = skep_rsa_validator_init(&validator->rsa, API_MEM, validator->key)) < 0) {
         validator_free(validator);
         return skep_api_fail(rc, "not a usable RSA key in PEM: %s", skep_strerror(rc));
     }
@@ -171,7 +177,8 @@ int skep_dht_add_rsa_validator(skep_node *node, skep_view pem, char **owner)
 void skep_api_validators_close(skep_node *node)
 {
     while (!skep_list_empty(&node->validators)) {
-        struct api_validator *validator = SKEP_LIST_ITEM(node->validators.next, struct api_validator, entry);
+        struct api_validator *validator =
+            SKEP_LIST_ITEM(node->validators.next, struct api_validator, entry);
 
         skep_list_remove(&validator->entry);
         if (!validator->is_rsa && validator->user.release)

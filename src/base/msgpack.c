@@ -71,7 +71,8 @@ static int read_float(skep_bytes *in, struct skep_msgpack_token *t, uint8_t lead
     return 1;
 }
 
-static int read_blob(skep_bytes *in, struct skep_msgpack_token *t, enum skep_msgpack_type type, uint64_t len)
+static int read_blob(skep_bytes *in, struct skep_msgpack_token *t, enum skep_msgpack_type type,
+                     uint64_t len)
 {
     if (len > in->len)
         return SKEP_EPEER_FRAME;
@@ -82,7 +83,8 @@ static int read_blob(skep_bytes *in, struct skep_msgpack_token *t, enum skep_msg
     return 1;
 }
 
-static int read_sized_blob(skep_bytes *in, struct skep_msgpack_token *t, enum skep_msgpack_type type, size_t len_len)
+static int read_sized_blob(skep_bytes *in, struct skep_msgpack_token *t,
+                           enum skep_msgpack_type type, size_t len_len)
 {
     uint64_t len;
 
@@ -111,7 +113,8 @@ static int read_sized_ext(skep_bytes *in, struct skep_msgpack_token *t, size_t l
 }
 
 /* Each item takes at least a byte (a pair two), so a larger count is a lie. */
-static int set_container(skep_bytes *in, struct skep_msgpack_token *t, enum skep_msgpack_type type, uint64_t count)
+static int set_container(skep_bytes *in, struct skep_msgpack_token *t, enum skep_msgpack_type type,
+                         uint64_t count)
 {
     if (count > in->len / (type == SKEP_MSGPACK_MAP ? 2 : 1))
         return SKEP_EPEER_FRAME;
@@ -120,7 +123,8 @@ static int set_container(skep_bytes *in, struct skep_msgpack_token *t, enum skep
     return 1;
 }
 
-static int read_container(skep_bytes *in, struct skep_msgpack_token *t, enum skep_msgpack_type type, size_t len_len)
+static int read_container(skep_bytes *in, struct skep_msgpack_token *t, enum skep_msgpack_type type,
+                          size_t len_len)
 {
     uint64_t count;
 
@@ -149,16 +153,39 @@ int skep_msgpack_next(skep_bytes *in, struct skep_msgpack_token *t)
         return set_int(t, (int8_t)lead);
     switch (lead) {
     case 0xc0: return 1;
-    case 0xc2: case 0xc3: t->type = SKEP_MSGPACK_BOOL; t->u = lead & 1; return 1;
-    case 0xc4: case 0xc5: case 0xc6: return read_sized_blob(in, t, SKEP_MSGPACK_BIN, (size_t)1 << (lead - 0xc4));
-    case 0xc7: case 0xc8: case 0xc9: return read_sized_ext(in, t, (size_t)1 << (lead - 0xc7));
-    case 0xca: case 0xcb: return read_float(in, t, lead);
-    case 0xcc: case 0xcd: case 0xce: case 0xcf:
-    case 0xd0: case 0xd1: case 0xd2: case 0xd3: return read_int(in, t, lead);
-    case 0xd4: case 0xd5: case 0xd6: case 0xd7: case 0xd8: return read_ext(in, t, (uint64_t)1 << (lead - 0xd4));
-    case 0xd9: case 0xda: case 0xdb: return read_sized_blob(in, t, SKEP_MSGPACK_STR, (size_t)1 << (lead - 0xd9));
-    case 0xdc: case 0xdd: return read_container(in, t, SKEP_MSGPACK_ARRAY, (size_t)2 << (lead - 0xdc));
-    case 0xde: case 0xdf: return read_container(in, t, SKEP_MSGPACK_MAP, (size_t)2 << (lead - 0xde));
+    case 0xc2:
+    case 0xc3:
+        t->type = SKEP_MSGPACK_BOOL;
+        t->u = lead & 1;
+        return 1;
+    case 0xc4:
+    case 0xc5:
+    case 0xc6: return read_sized_blob(in, t, SKEP_MSGPACK_BIN, (size_t)1 << (lead - 0xc4));
+    case 0xc7:
+    case 0xc8:
+    case 0xc9: return read_sized_ext(in, t, (size_t)1 << (lead - 0xc7));
+    case 0xca:
+    case 0xcb: return read_float(in, t, lead);
+    case 0xcc:
+    case 0xcd:
+    case 0xce:
+    case 0xcf:
+    case 0xd0:
+    case 0xd1:
+    case 0xd2:
+    case 0xd3: return read_int(in, t, lead);
+    case 0xd4:
+    case 0xd5:
+    case 0xd6:
+    case 0xd7:
+    case 0xd8: return read_ext(in, t, (uint64_t)1 << (lead - 0xd4));
+    case 0xd9:
+    case 0xda:
+    case 0xdb: return read_sized_blob(in, t, SKEP_MSGPACK_STR, (size_t)1 << (lead - 0xd9));
+    case 0xdc:
+    case 0xdd: return read_container(in, t, SKEP_MSGPACK_ARRAY, (size_t)2 << (lead - 0xdc));
+    case 0xde:
+    case 0xdf: return read_container(in, t, SKEP_MSGPACK_MAP, (size_t)2 << (lead - 0xde));
     default: return SKEP_EPEER_FRAME; /* c1 is never used */
     }
 }
@@ -189,7 +216,8 @@ static int open_tuple(struct checker *c, skep_bytes *in, skep_bytes payload)
 {
     struct open_value level = {.items_left = 1, .is_ext = true, .behind = *in};
 
-    if (payload.len == 0 || ((payload.data[0] & 0xf0) != 0x90 && payload.data[0] != 0xdc && payload.data[0] != 0xdd))
+    if (payload.len == 0 ||
+        ((payload.data[0] & 0xf0) != 0x90 && payload.data[0] != 0xdc && payload.data[0] != 0xdd))
         return SKEP_EPEER_FRAME;
     *in = payload;
     return open_level(c, level);
@@ -223,7 +251,8 @@ static int check_token(struct checker *c, skep_bytes *in, const struct skep_msgp
     if (t->type == SKEP_MSGPACK_ARRAY)
         return open_level(c, (struct open_value){.items_left = t->count});
     if (t->type == SKEP_MSGPACK_MAP)
-        return open_level(c, (struct open_value){.items_left = (uint64_t)t->count * 2, .is_map = true});
+        return open_level(
+            c, (struct open_value){.items_left = (uint64_t)t->count * 2, .is_map = true});
     if (t->type == SKEP_MSGPACK_EXT && t->ext_type == SKEP_EXT_TUPLE)
         return open_tuple(c, in, t->bytes);
     return 0;
@@ -235,7 +264,8 @@ int skep_msgpack_skip(skep_bytes *in)
     struct skep_msgpack_token token;
 
     do {
-        if (skep_msgpack_next(in, &token) != 1 || check_token(&c, in, &token) < 0 || close_levels(&c, in) < 0)
+        if (skep_msgpack_next(in, &token) != 1 || check_token(&c, in, &token) < 0 ||
+            close_levels(&c, in) < 0)
             return SKEP_EPEER_FRAME;
     } while (c.depth > 0);
     return 0;

@@ -41,9 +41,13 @@ bool skep_pb_next(struct skep_pb_reader *reader, struct skep_pb_field *field)
     case SKEP_PB_VARINT:
         field->type = SKEP_PB_VARINT;
         return skep_varint_decode(&reader->in, &field->value) > 0 || fail(reader);
-    case SKEP_PB_FIXED64: field->type = SKEP_PB_FIXED64; return take_fixed(reader, 8, &field->value);
+    case SKEP_PB_FIXED64:
+        field->type = SKEP_PB_FIXED64;
+        return take_fixed(reader, 8, &field->value);
     case SKEP_PB_BYTES: field->type = SKEP_PB_BYTES; return take_bytes(reader, field);
-    case SKEP_PB_FIXED32: field->type = SKEP_PB_FIXED32; return take_fixed(reader, 4, &field->value);
+    case SKEP_PB_FIXED32:
+        field->type = SKEP_PB_FIXED32;
+        return take_fixed(reader, 4, &field->value);
     default: return fail(reader);
     }
 }

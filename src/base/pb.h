@@ -9,7 +9,12 @@
 #include "base/bytes.h"
 #include "base/varint.h"
 
-enum skep_pb_type { SKEP_PB_VARINT = 0, SKEP_PB_FIXED64 = 1, SKEP_PB_BYTES = 2, SKEP_PB_FIXED32 = 5 };
+enum skep_pb_type {
+    SKEP_PB_VARINT = 0,
+    SKEP_PB_FIXED64 = 1,
+    SKEP_PB_BYTES = 2,
+    SKEP_PB_FIXED32 = 5
+};
 
 struct skep_pb_field {
     uint32_t number;

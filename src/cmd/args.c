@@ -34,7 +34,8 @@ static bool take_digits(const char **text, uint64_t *out)
     uint64_t v = 0;
 
     for (; is_digit(*p); p++) {
-        if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
+        if (__builtin_mul_overflow(v, 10, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
             return false;
     }
     if (p == *text)
@@ -67,7 +68,7 @@ static uint64_t unit_us(const char *unit)
     static const struct {
         const char *name;
         uint64_t us;
-    } units[] = {{"", 1000000},    {"us", 1},         {"ms", 1000},          {"s", 1000000},
+    } units[] = {{"", 1000000},   {"us", 1},         {"ms", 1000},      {"s", 1000000},
                  {"m", 60000000}, {"h", 3600000000}, {"d", 86400000000}};
 
     for (size_t i = 0; i < SKEP_COUNT_OF(units); i++) {
@@ -83,8 +84,10 @@ int skep_cmd_duration(uint64_t *out_us, const char *text, struct skep_cmd_why *w
     uint64_t whole, nano = 0, unit, us;
 
     *out_us = 0;
-    if (!take_digits(&p, &whole) || (*p == '.' && !take_fraction(&p, &nano)) || (unit = unit_us(p)) == 0)
-        return skep_cmd_refuse(why, SKEP_EINVAL, "'%.64s' is not a duration such as 30, 50ms, 1.5s, 2h", text);
+    if (!take_digits(&p, &whole) || (*p == '.' && !take_fraction(&p, &nano)) ||
+        (unit = unit_us(p)) == 0)
+        return skep_cmd_refuse(why, SKEP_EINVAL,
+                               "'%.64s' is not a duration such as 30, 50ms, 1.5s, 2h", text);
     if (__builtin_mul_overflow(whole, unit, &us) || us > INT64_MAX - unit)
         return skep_cmd_refuse(why, SKEP_EINVAL, "'%.64s' is too long a time", text);
     /* nano < 1e9 and unit < 1e11, so the product is split to stay in 64 bits. */
@@ -92,7 +95,8 @@ int skep_cmd_duration(uint64_t *out_us, const char *text, struct skep_cmd_why *w
     return 0;
 }
 
-int skep_cmd_count(uint64_t *out, const char *text, uint64_t least, uint64_t most, struct skep_cmd_why *why)
+int skep_cmd_count(uint64_t *out, const char *text, uint64_t least, uint64_t most,
+                   struct skep_cmd_why *why)
 {
     const char *p = text;
     uint64_t v;
@@ -116,12 +120,14 @@ int skep_cmd_grid_parse(struct skep_cmd_grid *out, const char *text, struct skep
     do {
         p += out->dims > 0; /* the 'x' */
         if (!take_digits(&p, &size) || (*p != 'x' && *p != '\0'))
-            return skep_cmd_refuse(why, SKEP_EINVAL, "'%.64s' is not a grid such as 256x256x256", text);
+            return skep_cmd_refuse(why, SKEP_EINVAL, "'%.64s' is not a grid such as 256x256x256",
+                                   text);
         if (size == 0 || size > SKEP_GRID_SIZE_MAX)
-            return skep_cmd_refuse(why, SKEP_EINVAL, "dimension %zu of grid '%.64s' is %s", out->dims + 1, text,
-                                   size == 0 ? "zero" : "too large");
+            return skep_cmd_refuse(why, SKEP_EINVAL, "dimension %zu of grid '%.64s' is %s",
+                                   out->dims + 1, text, size == 0 ? "zero" : "too large");
         if (out->dims == SKEP_GRID_DIMENSIONS_MAX)
-            return skep_cmd_refuse(why, SKEP_EINVAL, "the grid has more than %d dimensions", SKEP_GRID_DIMENSIONS_MAX);
+            return skep_cmd_refuse(why, SKEP_EINVAL, "the grid has more than %d dimensions",
+                                   SKEP_GRID_DIMENSIONS_MAX);
         out->size[out->dims++] = (size_t)size;
     } while (*p == 'x');
     return 0;

@@ -11,7 +11,8 @@
 int skep_cmd_duration(uint64_t *out_us, const char *text, struct skep_cmd_why *why);
 
 /** A whole number of decimal digits in [least, most]. @return 0 or SKEP_EINVAL. */
-int skep_cmd_count(uint64_t *out, const char *text, uint64_t least, uint64_t most, struct skep_cmd_why *why);
+int skep_cmd_count(uint64_t *out, const char *text, uint64_t least, uint64_t most,
+                   struct skep_cmd_why *why);
 
 struct skep_cmd_grid {
     size_t dims;

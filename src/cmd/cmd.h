@@ -11,7 +11,12 @@
 #include "cmd/args.h"
 #include "cmd/output.h"
 
-enum skep_exit { SKEP_EXIT_DONE = 0, SKEP_EXIT_FAILED = 1, SKEP_EXIT_USAGE = 2, SKEP_EXIT_DEADLINE = 124 };
+enum skep_exit {
+    SKEP_EXIT_DONE = 0,
+    SKEP_EXIT_FAILED = 1,
+    SKEP_EXIT_USAGE = 2,
+    SKEP_EXIT_DEADLINE = 124
+};
 
 struct skep_cmd {
     const char *name;      /* "get" */
@@ -23,15 +28,16 @@ struct skep_cmd {
 };
 
 /* One file a subcommand. */
-extern const struct skep_cmd skep_cmd_node, skep_cmd_id, skep_cmd_ping, skep_cmd_store, skep_cmd_get, skep_cmd_declare,
-    skep_cmd_experts, skep_cmd_find, skep_cmd_successors, skep_cmd_swarm;
+extern const struct skep_cmd skep_cmd_node, skep_cmd_id, skep_cmd_ping, skep_cmd_store,
+    skep_cmd_get, skep_cmd_declare, skep_cmd_experts, skep_cmd_find, skep_cmd_successors,
+    skep_cmd_swarm;
 
 /** The options that many subcommands have, filled by skep_cmd_parse(); a process runs one subcommand. */
 struct skep_cmd_common {
     int json;
     int verbose; /* -v: info, -vv: debug */
     char *timeout;
-    uint64_t timeout_us; /* 0: none */
+    uint64_t timeout_us;               /* 0: none */
     char **join, **listen, **announce; /* NULL-terminated, or NULL */
     char *identity;
     char *max_ttl;
@@ -44,9 +50,18 @@ extern struct poptOption skep_cmd_output_options[]; /* --json, --timeout, -v, --
 extern struct poptOption skep_cmd_join_options[];   /* --join, --identity, --max-ttl */
 extern struct poptOption skep_cmd_listen_options[]; /* --listen, --announce */
 
-#define SKEP_CMD_OPTIONS_OUTPUT {NULL, '\0', POPT_ARG_INCLUDE_TABLE, skep_cmd_output_options, 0, "Output and time:", NULL}
-#define SKEP_CMD_OPTIONS_JOIN {NULL, '\0', POPT_ARG_INCLUDE_TABLE, skep_cmd_join_options, 0, "The swarm:", NULL}
-#define SKEP_CMD_OPTIONS_LISTEN {NULL, '\0', POPT_ARG_INCLUDE_TABLE, skep_cmd_listen_options, 0, "As a full peer:", NULL}
+#define SKEP_CMD_OPTIONS_OUTPUT                                                                    \
+    {                                                                                              \
+        NULL, '\0', POPT_ARG_INCLUDE_TABLE, skep_cmd_output_options, 0, "Output and time:", NULL   \
+    }
+#define SKEP_CMD_OPTIONS_JOIN                                                                      \
+    {                                                                                              \
+        NULL, '\0', POPT_ARG_INCLUDE_TABLE, skep_cmd_join_options, 0, "The swarm:", NULL           \
+    }
+#define SKEP_CMD_OPTIONS_LISTEN                                                                    \
+    {                                                                                              \
+        NULL, '\0', POPT_ARG_INCLUDE_TABLE, skep_cmd_listen_options, 0, "As a full peer:", NULL    \
+    }
 
 /** What is left of the command line behind the options. Borrowed until the process ends. */
 struct skep_cmd_args {
@@ -58,8 +73,8 @@ enum { SKEP_CMD_GO_ON = -1 };
 
 /** Parse the options; answer --help; check what the common options say.
  *  @return SKEP_CMD_GO_ON, or the exit code. */
-int skep_cmd_parse(const struct skep_cmd *cmd, struct poptOption *table, int argc, const char **argv, size_t args_min,
-                   size_t args_max, struct skep_cmd_args *args);
+int skep_cmd_parse(const struct skep_cmd *cmd, struct poptOption *table, int argc,
+                   const char **argv, size_t args_min, size_t args_max, struct skep_cmd_args *args);
 
 /** Frees what skep_cmd_parse() keeps. */
 void skep_cmd_parse_fini(void);
@@ -71,7 +86,8 @@ size_t skep_cmd_list_count(char *const *list);
 
 /** An option's duration, NULL: leave *out_us. @return false, with the error printed. */
 bool skep_cmd_option_duration(const char *option, const char *text, uint64_t *out_us);
-bool skep_cmd_option_count(const char *option, const char *text, uint64_t least, uint64_t most, uint64_t *out);
+bool skep_cmd_option_count(const char *option, const char *text, uint64_t least, uint64_t most,
+                           uint64_t *out);
 
 /** Check that a uid or prefix is in the grammar. @return false, with the error printed. */
 bool skep_cmd_check_uid(const char *uid);

@@ -9,7 +9,8 @@ static char *file, *ttl_text;
 static int keep;
 
 static struct poptOption options[] = {
-    {"file", 'f', POPT_ARG_STRING, &file, 0, "a file of further uids, one a line; - is stdin", "FILE"},
+    {"file", 'f', POPT_ARG_STRING, &file, 0, "a file of further uids, one a line; - is stdin",
+     "FILE"},
     {"ttl", '\0', POPT_ARG_STRING, &ttl_text, 0, "how long they are declared for", "DURATION"},
     {"keep", '\0', POPT_ARG_NONE, &keep, 0, "stay, and declare again before they expire", NULL},
     SKEP_CMD_OPTIONS_JOIN,
@@ -24,27 +25,34 @@ static int print_declared(const skep_declared *d, size_t experts, double expirat
     int code = d->accepted > 0 ? SKEP_EXIT_DONE : SKEP_EXIT_FAILED;
 
     if (skep_cmd_common.json) {
-        json_t *document = json_pack("{s:I, s:I, s:I, s:I, s:i, s:i, s:f, s:f}", "experts", (json_int_t)experts, "keys", (json_int_t)d->keys,
-                                     "accepted", (json_int_t)d->accepted, "replicas", (json_int_t)d->replicas, "rounds", (int)d->rounds,
-                                     "calls", (int)d->calls, "elapsed_ms", (double)d->elapsed_us / 1000, "expiration", expiration);
+        json_t *document =
+            json_pack("{s:I, s:I, s:I, s:I, s:i, s:i, s:f, s:f}", "experts", (json_int_t)experts,
+                      "keys", (json_int_t)d->keys, "accepted", (json_int_t)d->accepted, "replicas",
+                      (json_int_t)d->replicas, "rounds", (int)d->rounds, "calls", (int)d->calls,
+                      "elapsed_ms", (double)d->elapsed_us / 1000, "expiration", expiration);
 
         return skep_cmd_print_json(document) ? code : SKEP_EXIT_FAILED;
     }
-    printf("%zu expert%s declared: %zu of %zu records stored, on %.1f peers each, %.1f ms, until %s\n", experts, experts == 1 ? "" : "s",
-           d->accepted, d->keys, d->keys > 0 ? (double)d->replicas / (double)d->keys : 0, (double)d->elapsed_us / 1000,
-           skep_cmd_time_text(until, expiration));
+    printf(
+        "%zu expert%s declared: %zu of %zu records stored, on %.1f peers each, %.1f ms, until %s\n",
+        experts, experts == 1 ? "" : "s", d->accepted, d->keys,
+        d->keys > 0 ? (double)d->replicas / (double)d->keys : 0, (double)d->elapsed_us / 1000,
+        skep_cmd_time_text(until, expiration));
     fflush(stdout);
     if (code != SKEP_EXIT_DONE)
         skep_cmd_error("declare", "none of %zu records was stored", d->keys);
     return code;
 }
 
-static int declare_once(struct skep_session *session, const struct skep_cmd_uids *uids, uint64_t ttl_us)
+static int declare_once(struct skep_session *session, const struct skep_cmd_uids *uids,
+                        uint64_t ttl_us)
 {
     double expiration = skep_dht_time() + (double)ttl_us / 1e6;
-    const skep_declare_options declare_options = {.struct_size = sizeof declare_options, .expiration_unix_s = expiration};
+    const skep_declare_options declare_options = {.struct_size = sizeof declare_options,
+                                                  .expiration_unix_s = expiration};
     skep_op *op = NULL;
-    int rc = skep_moe_declare(&op, session->node, uids->items, uids->count, &declare_options, NULL, NULL);
+    int rc = skep_moe_declare(&op, session->node, uids->items, uids->count, &declare_options, NULL,
+                              NULL);
     int code = skep_session_wait(session, rc, op, "declare");
 
     if (code == SKEP_EXIT_DONE)
@@ -99,7 +107,9 @@ static int run(const struct skep_cmd *cmd, int argc, const char **argv)
     if (!skep_cmd_option_duration("--ttl", ttl_text, &ttl_us))
         return SKEP_EXIT_USAGE;
     if (ttl_us < (keep ? 1000000 : 1)) {
-        skep_cmd_error("--ttl", ttl_text ? "that is too short" : "say how long they are to be declared for, such as --ttl 5m");
+        skep_cmd_error("--ttl", ttl_text
+                                    ? "that is too short"
+                                    : "say how long they are to be declared for, such as --ttl 5m");
         return SKEP_EXIT_USAGE;
     }
     code = skep_cmd_uids_read(&uids, &args, file) ? declare(&uids, ttl_us) : SKEP_EXIT_USAGE;
@@ -111,6 +121,8 @@ const struct skep_cmd skep_cmd_declare = {
     .name = "declare",
     .arguments = "UID...",
     .summary = "declare experts under this node's peer id",
-    .details = "With --keep it joins as a full peer, stays until SIGINT or SIGTERM, and declares again when half the time is over.",
-    .example = "  skep declare ffn.0.3 ffn.1.12 --ttl 5m --identity node.key --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…",
+    .details =
+        "With --keep it joins as a full peer, stays until SIGINT or SIGTERM, and declares again when half the time is over.",
+    .example =
+        "  skep declare ffn.0.3 ffn.1.12 --ttl 5m --identity node.key --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…",
     .run = run};

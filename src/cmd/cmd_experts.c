@@ -8,11 +8,11 @@
 
 static char *file;
 
-static struct poptOption options[] = {
-    {"file", 'f', POPT_ARG_STRING, &file, 0, "a file of further uids, one a line; - is stdin", "FILE"},
-    SKEP_CMD_OPTIONS_JOIN,
-    SKEP_CMD_OPTIONS_OUTPUT,
-    POPT_TABLEEND};
+static struct poptOption options[] = {{"file", 'f', POPT_ARG_STRING, &file, 0,
+                                       "a file of further uids, one a line; - is stdin", "FILE"},
+                                      SKEP_CMD_OPTIONS_JOIN,
+                                      SKEP_CMD_OPTIONS_OUTPUT,
+                                      POPT_TABLEEND};
 
 static int print_json(const skep_expert *experts, size_t count)
 {
@@ -20,9 +20,13 @@ static int print_json(const skep_expert *experts, size_t count)
 
     for (size_t i = 0; i < count; i++) {
         char id[SKEP_PEER_TEXT_LEN];
-        json_t *peer = experts[i].peer.len > 0 ? json_string(skep_peer_to_text(id, &experts[i].peer)) : json_null();
+        json_t *peer = experts[i].peer.len > 0
+                           ? json_string(skep_peer_to_text(id, &experts[i].peer))
+                           : json_null();
 
-        json_array_append_new(list, json_pack("{s:o, s:o}", "uid", skep_cmd_json_text(skep_bytes_str(experts[i].uid)), "peer_id", peer));
+        json_array_append_new(list, json_pack("{s:o, s:o}", "uid",
+                                              skep_cmd_json_text(skep_bytes_str(experts[i].uid)),
+                                              "peer_id", peer));
     }
     return skep_cmd_print_json(list) ? SKEP_EXIT_DONE : SKEP_EXIT_FAILED;
 }
@@ -37,7 +41,9 @@ static int print_table(const skep_expert *experts, size_t count)
         char id[SKEP_PEER_TEXT_LEN];
 
         skep_table_add(&table, "%s", experts[i].uid);
-        skep_table_add(&table, "%s", experts[i].peer.len > 0 ? skep_peer_to_text(id, &experts[i].peer) : "not found");
+        skep_table_add(&table, "%s",
+                       experts[i].peer.len > 0 ? skep_peer_to_text(id, &experts[i].peer)
+                                               : "not found");
     }
     skep_table_print(&table, stdout);
     skep_table_fini(&table);
@@ -83,9 +89,10 @@ static int run(const struct skep_cmd *cmd, int argc, const char **argv)
     return code;
 }
 
-const struct skep_cmd skep_cmd_experts = {.name = "experts",
-                                          .arguments = "UID...",
-                                          .summary = "show who serves these experts",
-                                          .details = "Exits with 1 unless each is served by somebody.",
-                                          .example = "  skep experts ffn.0.3 ffn.1.12 --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…",
-                                          .run = run};
+const struct skep_cmd skep_cmd_experts = {
+    .name = "experts",
+    .arguments = "UID...",
+    .summary = "show who serves these experts",
+    .details = "Exits with 1 unless each is served by somebody.",
+    .example = "  skep experts ffn.0.3 ffn.1.12 --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…",
+    .run = run};

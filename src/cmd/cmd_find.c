@@ -6,20 +6,28 @@
 
 enum { REPEAT_MAX = 1000000 };
 
-static char *prefix, *grid_text, *scores_path, *beam_text, *mode_text, *budget_text, *workers_text, *repeat_text, *cache_text;
+static char *prefix, *grid_text, *scores_path, *beam_text, *mode_text, *budget_text, *workers_text,
+    *repeat_text, *cache_text;
 static int no_negative_cache;
 
 static struct poptOption options[] = {
-    {"prefix", 'p', POPT_ARG_STRING, &prefix, 0, "of the experts' uids, with its dot: ffn.", "PREFIX"},
+    {"prefix", 'p', POPT_ARG_STRING, &prefix, 0, "of the experts' uids, with its dot: ffn.",
+     "PREFIX"},
     {"grid", 'g', POPT_ARG_STRING, &grid_text, 0, "sizes of the grid's dimensions", "256x256x256"},
-    {"scores", 's', POPT_ARG_STRING, &scores_path, 0, "the scores: .npy, .npz or JSON; - is stdin", "FILE"},
-    {"beam", 'b', POPT_ARG_STRING, &beam_text, 0, "how many experts to find, and prefixes to keep (4)", "K"},
+    {"scores", 's', POPT_ARG_STRING, &scores_path, 0, "the scores: .npy, .npz or JSON; - is stdin",
+     "FILE"},
+    {"beam", 'b', POPT_ARG_STRING, &beam_text, 0,
+     "how many experts to find, and prefixes to keep (4)", "K"},
     {"mode", '\0', POPT_ARG_STRING, &mode_text, 0, "the kind of search (beam)", "beam|exact"},
-    {"budget", '\0', POPT_ARG_STRING, &budget_text, 0, "answer by then with what there is", "DURATION"},
+    {"budget", '\0', POPT_ARG_STRING, &budget_text, 0, "answer by then with what there is",
+     "DURATION"},
     {"workers", '\0', POPT_ARG_STRING, &workers_text, 0, "most requests in flight", "N"},
-    {"no-negative-cache", '\0', POPT_ARG_NONE, &no_negative_cache, 0, "do not remember prefixes without experts in the DHT", NULL},
-    {"cache-expiration", '\0', POPT_ARG_STRING, &cache_text, 0, "how long such a mark lives (5m)", "DURATION"},
-    {"repeat", '\0', POPT_ARG_STRING, &repeat_text, 0, "search so often, and show the spread of the times", "N"},
+    {"no-negative-cache", '\0', POPT_ARG_NONE, &no_negative_cache, 0,
+     "do not remember prefixes without experts in the DHT", NULL},
+    {"cache-expiration", '\0', POPT_ARG_STRING, &cache_text, 0, "how long such a mark lives (5m)",
+     "DURATION"},
+    {"repeat", '\0', POPT_ARG_STRING, &repeat_text, 0,
+     "search so often, and show the spread of the times", "N"},
     SKEP_CMD_OPTIONS_JOIN,
     SKEP_CMD_OPTIONS_OUTPUT,
     POPT_TABLEEND};
@@ -45,7 +53,8 @@ static bool read_scores(struct wanted *w)
 
     skep_buf_init(&file, &skep_mem_std);
     ok = skep_cmd_read_file(&file, scores_path);
-    if (ok && skep_cmd_scores_parse(&w->scores, &skep_mem_std, skep_buf_view(&file), &w->grid, &why) < 0) {
+    if (ok && skep_cmd_scores_parse(&w->scores, &skep_mem_std, skep_buf_view(&file), &w->grid,
+                                    &why) < 0) {
         skep_cmd_error(scores_path, "%s", why.text);
         ok = false;
     }
@@ -58,8 +67,8 @@ static bool check_options(struct wanted *w)
 {
     struct skep_cmd_why why = {.text = ""};
 
-    if (!has_option("--prefix", prefix) || !has_option("--grid", grid_text) || !has_option("--scores", scores_path) ||
-        !skep_cmd_check_prefix(prefix))
+    if (!has_option("--prefix", prefix) || !has_option("--grid", grid_text) ||
+        !has_option("--scores", scores_path) || !skep_cmd_check_prefix(prefix))
         return false;
     if (skep_cmd_grid_parse(&w->grid, grid_text, &why) < 0) {
         skep_cmd_error("--grid", "%s", why.text);
@@ -84,7 +93,8 @@ static bool check_options(struct wanted *w)
         return false;
     }
     if (cache_text && w->cache_us == 0) {
-        skep_cmd_error("--cache-expiration", "that is no time at all (--no-negative-cache leaves the marks out)");
+        skep_cmd_error("--cache-expiration",
+                       "that is no time at all (--no-negative-cache leaves the marks out)");
         return false;
     }
     return read_scores(w);
@@ -104,7 +114,8 @@ static void print_text(const skep_op *op, bool is_batch)
         else
             puts("no expert found");
         if (found[i].unanswered > 0)
-            printf("%u prefix%s went unanswered\n", found[i].unanswered, found[i].unanswered == 1 ? "" : "es");
+            printf("%u prefix%s went unanswered\n", found[i].unanswered,
+                   found[i].unanswered == 1 ? "" : "es");
     }
     skep_cmd_search_print_cost(&cost);
 }
@@ -118,15 +129,17 @@ static int print_result(const skep_op *op, const struct wanted *w, double *times
     for (size_t i = 0; i < count; i++)
         experts += found[i].count;
     if (skep_cmd_common.json) {
-        if (!skep_cmd_print_json(skep_cmd_search_json(op, w->scores.is_batch, repeat_text ? times_ms : NULL, w->repeat)))
+        if (!skep_cmd_print_json(skep_cmd_search_json(op, w->scores.is_batch,
+                                                      repeat_text ? times_ms : NULL, w->repeat)))
             return SKEP_EXIT_FAILED;
     } else {
         print_text(op, w->scores.is_batch);
         if (repeat_text) {
             struct skep_cmd_latency l = skep_cmd_latency_of(times_ms, w->repeat);
 
-            printf("%llu searches: %.2f ms at least, %.2f median, %.2f 95th percentile, %.2f at most\n", (unsigned long long)w->repeat, l.min,
-                   l.median, l.p95, l.max);
+            printf(
+                "%llu searches: %.2f ms at least, %.2f median, %.2f 95th percentile, %.2f at most\n",
+                (unsigned long long)w->repeat, l.min, l.median, l.p95, l.max);
         }
     }
     if (cost.out_of_time) {
@@ -191,10 +204,12 @@ const struct skep_cmd skep_cmd_find = {
     .name = "find",
     .arguments = "",
     .summary = "find the best alive experts of a grid",
-    .details = "FILE has one row of scores for each dimension of the grid, or a batch of such examples:\n"
-               "  .npy   (D, G) or (batch, D, G), float32 or float64\n"
-               "  .npz   D arrays in order, each (G) or (batch, G)\n"
-               "  JSON   [row, ...] or [[row, ...], ...]; \"-inf\" is legal\n"
-               "What --budget cuts short is printed as far as it came, and the exit code is 124.",
-    .example = "  skep find --prefix ffn. --grid 2x3 --scores - --beam 2 --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW… <<< '[[0.5, 1], [3, 1, 2]]'",
+    .details =
+        "FILE has one row of scores for each dimension of the grid, or a batch of such examples:\n"
+        "  .npy   (D, G) or (batch, D, G), float32 or float64\n"
+        "  .npz   D arrays in order, each (G) or (batch, G)\n"
+        "  JSON   [row, ...] or [[row, ...], ...]; \"-inf\" is legal\n"
+        "What --budget cuts short is printed as far as it came, and the exit code is 124.",
+    .example =
+        "  skep find --prefix ffn. --grid 2x3 --scores - --beam 2 --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW… <<< '[[0.5, 1], [3, 1, 2]]'",
     .run = run};

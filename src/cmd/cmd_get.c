@@ -8,7 +8,8 @@
 static int latest, typed;
 
 static struct poptOption options[] = {
-    {"latest", '\0', POPT_ARG_NONE, &latest, 0, "ask everybody who could know, take what lives longest", NULL},
+    {"latest", '\0', POPT_ARG_NONE, &latest, 0,
+     "ask everybody who could know, take what lives longest", NULL},
     {"typed", '\0', POPT_ARG_NONE, &typed, 0, "show tuples as {\"$tuple\": [...]}", NULL},
     SKEP_CMD_OPTIONS_JOIN,
     SKEP_CMD_OPTIONS_OUTPUT,
@@ -27,17 +28,19 @@ static json_t *item_json(const char *key, const skep_item *item)
     if (!item->found)
         return json_pack("{s:s, s:b}", "key", key, "found", 0);
     if (!item->is_dictionary)
-        return json_pack("{s:s, s:b, s:o, s:o}", "key", key, "found", 1, "value", value_json(item->value), "expiration",
+        return json_pack("{s:s, s:b, s:o, s:o}", "key", key, "found", 1, "value",
+                         value_json(item->value), "expiration",
                          skep_cmd_json_real(item->expiration_unix_s));
     entries = json_array();
     for (size_t i = 0; i < item->entry_count; i++) {
         const skep_entry *e = &item->entries[i];
 
-        json_array_append_new(entries, json_pack("{s:o, s:o, s:o}", "subkey", value_json(e->subkey), "value", value_json(e->value),
-                                                 "expiration", skep_cmd_json_real(e->expiration_unix_s)));
+        json_array_append_new(entries, json_pack("{s:o, s:o, s:o}", "subkey", value_json(e->subkey),
+                                                 "value", value_json(e->value), "expiration",
+                                                 skep_cmd_json_real(e->expiration_unix_s)));
     }
-    return json_pack("{s:s, s:b, s:o, s:o}", "key", key, "found", 1, "dictionary", entries, "expiration",
-                     skep_cmd_json_real(item->expiration_unix_s));
+    return json_pack("{s:s, s:b, s:o, s:o}", "key", key, "found", 1, "dictionary", entries,
+                     "expiration", skep_cmd_json_real(item->expiration_unix_s));
 }
 
 static void print_value(const char *before, skep_view packed, double expiration)
@@ -47,7 +50,8 @@ static void print_value(const char *before, skep_view packed, double expiration)
     char until[40];
 
     /* JSON text has no control bytes; it is valid UTF-8 whatever the peer sent. */
-    printf("%s%s  (until %s)\n", before, line ? line : "(out of memory)", skep_cmd_time_text(until, expiration));
+    printf("%s%s  (until %s)\n", before, line ? line : "(out of memory)",
+           skep_cmd_time_text(until, expiration));
     free(line);
     json_decref(value);
 }
@@ -58,7 +62,8 @@ static void print_item(const char *key, const skep_item *item)
 
     skep_text_escape(escaped, sizeof escaped, skep_bytes_str(key));
     if (!item->found) {
-        printf("%s: not found%s\n", escaped, item->answered ? "" : " (not every peer that could know has answered)");
+        printf("%s: not found%s\n", escaped,
+               item->answered ? "" : " (not every peer that could know has answered)");
     } else if (!item->is_dictionary) {
         printf("%s: ", escaped);
         print_value("", item->value, item->expiration_unix_s);
@@ -107,7 +112,8 @@ static int get(const struct skep_cmd_args *args)
     int code = keys ? skep_session_start(&session) : skep_session_failed(SKEP_ENOMEM, NULL, "get");
 
     if (code == SKEP_EXIT_DONE) {
-        const skep_get_options get_options = {.struct_size = sizeof get_options, .latest = latest != 0};
+        const skep_get_options get_options = {.struct_size = sizeof get_options,
+                                              .latest = latest != 0};
         size_t count;
         int rc;
 
@@ -141,9 +147,11 @@ static int run(const struct skep_cmd *cmd, int argc, const char **argv)
     return get(&args);
 }
 
-const struct skep_cmd skep_cmd_get = {.name = "get",
-                                      .arguments = "KEY...",
-                                      .summary = "get what is stored under keys of the DHT",
-                                      .details = "With --json one key gives one object, several keys an array of them. Exits with 1 unless all were found.",
-                                      .example = "  skep get greeting --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…",
-                                      .run = run};
+const struct skep_cmd skep_cmd_get = {
+    .name = "get",
+    .arguments = "KEY...",
+    .summary = "get what is stored under keys of the DHT",
+    .details =
+        "With --json one key gives one object, several keys an array of them. Exits with 1 unless all were found.",
+    .example = "  skep get greeting --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…",
+    .run = run};

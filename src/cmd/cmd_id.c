@@ -2,10 +2,11 @@
 /* skep id: the peer id of a key file, which it makes where there is none. */
 #include "cmd/session.h"
 
-static struct poptOption options[] = {
-    {"identity", 'i', POPT_ARG_STRING, &skep_cmd_common.identity, 0, "private key file, ours or hivemind's (identity.key)", "FILE"},
-    SKEP_CMD_OPTIONS_OUTPUT,
-    POPT_TABLEEND};
+static struct poptOption options[] = {{"identity", 'i', POPT_ARG_STRING, &skep_cmd_common.identity,
+                                       0, "private key file, ours or hivemind's (identity.key)",
+                                       "FILE"},
+                                      SKEP_CMD_OPTIONS_OUTPUT,
+                                      POPT_TABLEEND};
 
 static int run(const struct skep_cmd *cmd, int argc, const char **argv)
 {
@@ -25,16 +26,18 @@ static int run(const struct skep_cmd *cmd, int argc, const char **argv)
     }
     skep_peer_to_text(id, &peer);
     if (skep_cmd_common.json)
-        return skep_cmd_print_json(json_pack("{s:s, s:s, s:b}", "peer_id", id, "identity", path, "created", rc == 0))
+        return skep_cmd_print_json(json_pack("{s:s, s:s, s:b}", "peer_id", id, "identity", path,
+                                             "created", rc == 0))
                    ? SKEP_EXIT_DONE
                    : SKEP_EXIT_FAILED;
     puts(id);
     return SKEP_EXIT_DONE;
 }
 
-const struct skep_cmd skep_cmd_id = {.name = "id",
-                                     .arguments = "",
-                                     .summary = "show the peer id of a key file; make the file where there is none",
-                                     .details = "",
-                                     .example = "  skep id --identity node.key",
-                                     .run = run};
+const struct skep_cmd skep_cmd_id = {
+    .name = "id",
+    .arguments = "",
+    .summary = "show the peer id of a key file; make the file where there is none",
+    .details = "",
+    .example = "  skep id --identity node.key",
+    .run = run};

@@ -43,8 +43,8 @@ static uint64_t dht_ping(struct pinging *p, int *rc)
     uint64_t start = skep_cmd_now_us(), us = 0;
     skep_op *op = NULL;
 
-    *rc = skep_p2p_call(&op, p->session.node, &p->peer, "DHTProtocol.rpc_ping", (skep_view){request, sizeof request}, PING_TIMEOUT_US,
-                        NULL, NULL);
+    *rc = skep_p2p_call(&op, p->session.node, &p->peer, "DHTProtocol.rpc_ping",
+                        (skep_view){request, sizeof request}, PING_TIMEOUT_US, NULL, NULL);
     *rc = skep_session_wait_quietly(&p->session, *rc, op);
     if (*rc == 0)
         us = SKEP_MAX(skep_cmd_now_us() - start, 1);
@@ -80,7 +80,8 @@ static int ping_once(struct pinging *p, uint64_t number)
         p->sum_us[i] += us[i];
         p->answered[i] += us[i] > 0;
     }
-    json_array_append_new(p->round_trips, json_pack("{s:o, s:o}", "ping_ms", milliseconds(us[0]), "dht_ping_ms", milliseconds(us[1])));
+    json_array_append_new(p->round_trips, json_pack("{s:o, s:o}", "ping_ms", milliseconds(us[0]),
+                                                    "dht_ping_ms", milliseconds(us[1])));
     if (!skep_cmd_common.json) {
         printf("%llu:", (unsigned long long)number);
         print_round_trip("ping", us[0], rc[0]);
@@ -103,10 +104,12 @@ static int ping_all(struct pinging *p, const char *maddr, uint64_t count)
     while (rc == 0 && number < count)
         rc = ping_once(p, ++number);
     if (skep_cmd_common.json) {
-        if (!skep_cmd_print_json(json_pack("{s:s, s:O}", "peer_id", id, "round_trips", p->round_trips)))
+        if (!skep_cmd_print_json(
+                json_pack("{s:s, s:O}", "peer_id", id, "round_trips", p->round_trips)))
             return SKEP_EXIT_FAILED;
     } else if (p->answered[0] > 0) {
-        printf("mean of %u: ping %.3f ms", p->answered[0], (double)p->sum_us[0] / p->answered[0] / 1000);
+        printf("mean of %u: ping %.3f ms", p->answered[0],
+               (double)p->sum_us[0] / p->answered[0] / 1000);
         if (p->answered[1] > 0)
             printf(", DHT ping %.3f ms", (double)p->sum_us[1] / p->answered[1] / 1000);
         putchar('\n');
@@ -137,7 +140,9 @@ static int find_by_id(struct pinging *p, const char *what)
     }
     if (met == 0 && rc != SKEP_EDEADLINE)
         return SKEP_EXIT_FAILED;
-    rc = rc == SKEP_EDEADLINE ? rc : skep_p2p_find_peer(&op, p->session.node, &p->peer, FIND_TIMEOUT_US, NULL, NULL);
+    rc = rc == SKEP_EDEADLINE
+             ? rc
+             : skep_p2p_find_peer(&op, p->session.node, &p->peer, FIND_TIMEOUT_US, NULL, NULL);
     rc = skep_session_wait(&p->session, rc, op, what);
     skep_op_free(op);
     return rc;
@@ -180,7 +185,9 @@ static bool check_id(const char *text, skep_peer *peer)
         return false;
     }
     if (skep_cmd_list_count(skep_cmd_common.join) == 0) {
-        skep_cmd_error("--join", "a peer known by its id alone is found through an initial peer: --join /ip4/…/tcp/…/p2p/…");
+        skep_cmd_error(
+            "--join",
+            "a peer known by its id alone is found through an initial peer: --join /ip4/…/tcp/…/p2p/…");
         return false;
     }
     return true;
@@ -197,7 +204,9 @@ static int run(const struct skep_cmd *cmd, int argc, const char **argv)
     if (code != SKEP_CMD_GO_ON)
         return code;
     maddrs[0] = (char *)(uintptr_t)args.items[0];
-    if (strncmp(maddrs[0], "/p2p/", strlen("/p2p/")) == 0 ? !check_id(maddrs[0], &peer) : !skep_cmd_check_maddrs("ping", maddrs, false))
+    if (strncmp(maddrs[0], "/p2p/", strlen("/p2p/")) == 0
+            ? !check_id(maddrs[0], &peer)
+            : !skep_cmd_check_maddrs("ping", maddrs, false))
         return SKEP_EXIT_USAGE;
     if (!skep_cmd_option_count("--count", count_text, 1, COUNT_MAX, &count))
         return SKEP_EXIT_USAGE;
@@ -208,6 +217,7 @@ const struct skep_cmd skep_cmd_ping = {
     .name = "ping",
     .arguments = "MADDR",
     .summary = "measure round trips to a peer: libp2p's ping and the DHT's",
-    .details = "/p2p/12D3KooW… alone is looked for through the initial peers. Exits with 1 unless every libp2p ping was answered.",
+    .details =
+        "/p2p/12D3KooW… alone is looked for through the initial peers. Exits with 1 unless every libp2p ping was answered.",
     .example = "  skep ping /ip4/127.0.0.1/tcp/4001 --count 10",
     .run = run};

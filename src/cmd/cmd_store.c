@@ -7,8 +7,10 @@
 static char *subkey_text, *subkey_json, *ttl_text;
 
 static struct poptOption options[] = {
-    {"subkey", '\0', POPT_ARG_STRING, &subkey_text, 0, "one entry of a dictionary, named by a string", "S"},
-    {"subkey-json", '\0', POPT_ARG_STRING, &subkey_json, 0, "the same, named by any JSON scalar", "JSON"},
+    {"subkey", '\0', POPT_ARG_STRING, &subkey_text, 0,
+     "one entry of a dictionary, named by a string", "S"},
+    {"subkey-json", '\0', POPT_ARG_STRING, &subkey_json, 0, "the same, named by any JSON scalar",
+     "JSON"},
     {"ttl", '\0', POPT_ARG_STRING, &ttl_text, 0, "how long it is to live", "DURATION"},
     SKEP_CMD_OPTIONS_JOIN,
     SKEP_CMD_OPTIONS_OUTPUT,
@@ -66,15 +68,19 @@ static int print_stored(const char *key, const skep_stored *stored, double expir
     int code = stored->accepted > 0 ? SKEP_EXIT_DONE : SKEP_EXIT_FAILED;
 
     if (skep_cmd_common.json)
-        return skep_cmd_print_json(json_pack("{s:o, s:i, s:i, s:f}", "key", json_string(key), "stored", (int)stored->accepted, "answered",
+        return skep_cmd_print_json(json_pack("{s:o, s:i, s:i, s:f}", "key", json_string(key),
+                                             "stored", (int)stored->accepted, "answered",
                                              (int)stored->answered, "expiration", expiration))
                    ? code
                    : SKEP_EXIT_FAILED;
     if (stored->accepted > 0)
-        printf("stored on %u of %u peers, until %s\n", stored->accepted, stored->answered, skep_cmd_time_text(until, expiration));
+        printf("stored on %u of %u peers, until %s\n", stored->accepted, stored->answered,
+               skep_cmd_time_text(until, expiration));
     else
         skep_cmd_error(skep_text_escape(escaped, sizeof escaped, skep_bytes_str(key)), "%s",
-                       stored->answered > 0 ? "refused by every peer (is a longer-lived value there?)" : "no peer answered");
+                       stored->answered > 0
+                           ? "refused by every peer (is a longer-lived value there?)"
+                           : "no peer answered");
     return code;
 }
 
@@ -86,7 +92,8 @@ static int store(const char *key, skep_view value, skep_view subkey, double ttl_
     int code = skep_session_start(&session);
 
     if (code == SKEP_EXIT_DONE) {
-        const skep_store_options store_options = {.struct_size = sizeof store_options, .exclude_self = true,
+        const skep_store_options store_options = {.struct_size = sizeof store_options,
+                                                  .exclude_self = true,
                                                   .timeout_us = skep_session_time_left(&session)};
         size_t count;
         int rc;
@@ -114,7 +121,8 @@ static int run(const struct skep_cmd *cmd, int argc, const char **argv)
     if (!skep_cmd_option_duration("--ttl", ttl_text, &ttl_us))
         return SKEP_EXIT_USAGE;
     if (ttl_us == 0) {
-        skep_cmd_error("--ttl", ttl_text ? "nothing can live for no time" : "say how long the value is to live, such as --ttl 1h");
+        skep_cmd_error("--ttl", ttl_text ? "nothing can live for no time"
+                                         : "say how long the value is to live, such as --ttl 1h");
         return SKEP_EXIT_USAGE;
     }
     if (!skep_utf8_valid(skep_bytes_str(args.items[0]))) {
@@ -124,7 +132,8 @@ static int run(const struct skep_cmd *cmd, int argc, const char **argv)
     skep_buf_init(&value, &skep_mem_std);
     skep_buf_init(&subkey, &skep_mem_std);
     code = read_subkey(&subkey) && read_value(&value, args.items[1])
-               ? store(args.items[0], (skep_view){value.data, value.len}, (skep_view){subkey.data, subkey.len}, (double)ttl_us / 1e6)
+               ? store(args.items[0], (skep_view){value.data, value.len},
+                       (skep_view){subkey.data, subkey.len}, (double)ttl_us / 1e6)
                : SKEP_EXIT_USAGE;
     skep_buf_fini(&value);
     skep_buf_fini(&subkey);
@@ -135,8 +144,10 @@ const struct skep_cmd skep_cmd_store = {
     .name = "store",
     .arguments = "KEY VALUE",
     .summary = "store a JSON value under a key of the DHT",
-    .details = "VALUE is JSON, or - to read it from stdin. What JSON cannot say: {\"$tuple\": [...]}, {\"$bytes\": \"base64\"},\n"
-               "{\"$uint\": \"18446744073709551615\"}, {\"$float\": \"inf\"}, {\"$map\": [[key, value]...]}, {\"$raw\": \"hex\"}.",
-    .example = "  skep store greeting '\"hello\"' --ttl 1h --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…\n"
-               "  skep store progress '{\"step\": 12}' --subkey worker-1 --ttl 5m --join …",
+    .details =
+        "VALUE is JSON, or - to read it from stdin. What JSON cannot say: {\"$tuple\": [...]}, {\"$bytes\": \"base64\"},\n"
+        "{\"$uint\": \"18446744073709551615\"}, {\"$float\": \"inf\"}, {\"$map\": [[key, value]...]}, {\"$raw\": \"hex\"}.",
+    .example =
+        "  skep store greeting '\"hello\"' --ttl 1h --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…\n"
+        "  skep store progress '{\"step\": 12}' --subkey worker-1 --ttl 5m --join …",
     .run = run};

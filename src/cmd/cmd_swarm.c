@@ -12,14 +12,19 @@ static int search_too, demo, once;
 
 static struct poptOption options[] = {
     {"nodes", 'n', POPT_ARG_STRING, &nodes_text, 0, "how many nodes (8)", "N"},
-    {"experts", 'e', POPT_ARG_STRING, &experts_text, 0, "how many experts, at random places (4096)", "M"},
-    {"grid", 'g', POPT_ARG_STRING, &grid_text, 0, "sizes of the grid's dimensions (256x256x256)", "GRID"},
+    {"experts", 'e', POPT_ARG_STRING, &experts_text, 0, "how many experts, at random places (4096)",
+     "M"},
+    {"grid", 'g', POPT_ARG_STRING, &grid_text, 0, "sizes of the grid's dimensions (256x256x256)",
+     "GRID"},
     {"prefix", 'p', POPT_ARG_STRING, &prefix_text, 0, "of the experts' uids (expert.)", "PREFIX"},
     {"seed", '\0', POPT_ARG_STRING, &seed_text, 0, "of the places and scores (1)", "S"},
-    {"declare-ttl", '\0', POPT_ARG_STRING, &ttl_text, 0, "how long experts are declared for, again and again (1h)", "DURATION"},
-    {"search", '\0', POPT_ARG_NONE, &search_too, 0, "search it once with random scores, then stop", NULL},
+    {"declare-ttl", '\0', POPT_ARG_STRING, &ttl_text, 0,
+     "how long experts are declared for, again and again (1h)", "DURATION"},
+    {"search", '\0', POPT_ARG_NONE, &search_too, 0, "search it once with random scores, then stop",
+     NULL},
     {"beam", 'b', POPT_ARG_STRING, &beam_text, 0, "how many experts to find (4)", "K"},
-    {"demo", '\0', POPT_ARG_NONE, &demo, 0, "as --search, and draw the grid and the beam's path", NULL},
+    {"demo", '\0', POPT_ARG_NONE, &demo, 0, "as --search, and draw the grid and the beam's path",
+     NULL},
     {"once", '\0', POPT_ARG_NONE, &once, 0, "stop when the experts are declared", NULL},
     SKEP_CMD_OPTIONS_OUTPUT,
     POPT_TABLEEND};
@@ -43,10 +48,12 @@ static bool check_options(struct wanted *w)
         !skep_cmd_option_count("--experts", experts_text, 1, SKEP_DECLARE_UIDS_MAX, &w->experts) ||
         !skep_cmd_option_count("--seed", seed_text, 0, UINT64_MAX, &w->seed) ||
         !skep_cmd_option_count("--beam", beam_text, 1, SKEP_BEAM_SIZE_MAX, &w->beam) ||
-        !skep_cmd_option_duration("--declare-ttl", ttl_text, &w->ttl_us) || !skep_cmd_check_prefix(w->prefix))
+        !skep_cmd_option_duration("--declare-ttl", ttl_text, &w->ttl_us) ||
+        !skep_cmd_check_prefix(w->prefix))
         return false;
     if (!skep_cmd_grid_places(&w->grid, &places) || w->experts > places) {
-        skep_cmd_error("--experts", "%llu do not fit into the grid", (unsigned long long)w->experts);
+        skep_cmd_error("--experts", "%llu do not fit into the grid",
+                       (unsigned long long)w->experts);
         return false;
     }
     if (w->ttl_us < 1000000) {
@@ -58,14 +65,17 @@ static bool check_options(struct wanted *w)
 
 static json_t *facts_json(const struct skep_local_swarm *swarm)
 {
-    return json_pack("{s:I, s:I, s:f, s:f}", "nodes", (json_int_t)swarm->count, "experts", (json_int_t)swarm->expert_count, "joined_ms",
-                     (double)swarm->joined_us / 1000, "declared_ms", (double)swarm->declared_us / 1000);
+    return json_pack("{s:I, s:I, s:f, s:f}", "nodes", (json_int_t)swarm->count, "experts",
+                     (json_int_t)swarm->expert_count, "joined_ms", (double)swarm->joined_us / 1000,
+                     "declared_ms", (double)swarm->declared_us / 1000);
 }
 
 static void print_facts(const struct skep_local_swarm *swarm)
 {
-    printf("%zu nodes on 127.0.0.1 joined in %.0f ms; %zu experts of a %s grid declared in %.0f ms\n", swarm->count,
-           (double)swarm->joined_us / 1000, swarm->expert_count, grid_text ? grid_text : "256x256x256", (double)swarm->declared_us / 1000);
+    printf(
+        "%zu nodes on 127.0.0.1 joined in %.0f ms; %zu experts of a %s grid declared in %.0f ms\n",
+        swarm->count, (double)swarm->joined_us / 1000, swarm->expert_count,
+        grid_text ? grid_text : "256x256x256", (double)swarm->declared_us / 1000);
 }
 
 /* Print where it can be joined, then stay and declare again before the experts expire. */
@@ -73,7 +83,8 @@ static int stay(struct skep_local_swarm *swarm, const struct wanted *w)
 {
     if (!skep_cmd_common.json)
         print_facts(swarm);
-    if (!skep_session_print_addresses(swarm->nodes, swarm->count, skep_cmd_common.json ? facts_json(swarm) : NULL))
+    if (!skep_session_print_addresses(swarm->nodes, swarm->count,
+                                      skep_cmd_common.json ? facts_json(swarm) : NULL))
         return SKEP_EXIT_FAILED;
     if (!once) {
         while (!skep_session_stopped(w->ttl_us / 2))
@@ -84,7 +95,8 @@ static int stay(struct skep_local_swarm *swarm, const struct wanted *w)
 
 static int search(struct skep_local_swarm *swarm, const struct wanted *w, struct skep_prng *prng)
 {
-    struct skep_cmd_demo d = {.swarm = swarm, .grid = &w->grid, .prefix = w->prefix, .beam_size = (size_t)w->beam};
+    struct skep_cmd_demo d = {
+        .swarm = swarm, .grid = &w->grid, .prefix = w->prefix, .beam_size = (size_t)w->beam};
     int code = skep_cmd_demo_start(&d, prng);
 
     if (code == SKEP_EXIT_DONE && skep_cmd_common.json) {
@@ -134,6 +146,7 @@ const struct skep_cmd skep_cmd_swarm = {
     .name = "swarm",
     .arguments = "",
     .summary = "run a local swarm over loopback, for trying things out",
-    .details = "Prints a multiaddr of each node and stays until SIGINT or SIGTERM; other commands can --join any of them.",
+    .details =
+        "Prints a multiaddr of each node and stays until SIGINT or SIGTERM; other commands can --join any of them.",
     .example = "  skep swarm --nodes 8 --experts 4096 --grid 256x256x256 --demo",
     .run = run};

@@ -82,7 +82,8 @@ static size_t coordinates_of(const struct skep_cmd_demo *demo, const char *uid, 
 
 static struct skep_picture_place place_of(const size_t *coordinates, size_t count)
 {
-    return count < 2 ? (struct skep_picture_place){0, coordinates[0]} : (struct skep_picture_place){coordinates[0], coordinates[1]};
+    return count < 2 ? (struct skep_picture_place){0, coordinates[0]}
+                     : (struct skep_picture_place){coordinates[0], coordinates[1]};
 }
 
 static double score_of(const struct skep_cmd_demo *demo, size_t dim, size_t index)
@@ -117,7 +118,8 @@ static skep_op *ask_first(struct skep_cmd_demo *demo, size_t *rows, size_t *row_
 }
 
 /* The best prefixes of two dimensions: the first beam's successors by the sum of two scores. @return how many are kept. */
-static size_t second_beam(const struct skep_cmd_demo *demo, const skep_op *first, const size_t *rows, struct skep_picture_place *out)
+static size_t second_beam(const struct skep_cmd_demo *demo, const skep_op *first,
+                          const size_t *rows, struct skep_picture_place *out)
 {
     size_t count = 0, total = 0, kept;
     const skep_successors *beam = skep_moe_successors_result(first, &count);
@@ -135,7 +137,9 @@ static size_t second_beam(const struct skep_cmd_demo *demo, const skep_op *first
             int64_t column = beam[i].successors[j].coordinate;
 
             if (column >= 0 && (size_t)column < demo->grid->size[1])
-                steps[total++] = (struct step){{rows[i], (size_t)column}, score_of(demo, 0, rows[i]) + score_of(demo, 1, (size_t)column)};
+                steps[total++] =
+                    (struct step){{rows[i], (size_t)column},
+                                  score_of(demo, 0, rows[i]) + score_of(demo, 1, (size_t)column)};
         }
     }
     qsort(steps, total, sizeof *steps, by_score);
@@ -169,7 +173,8 @@ struct drawing {
     size_t *rows;
 };
 
-static bool drawing_init(struct drawing *w, const struct skep_cmd_demo *demo, const skep_found *found)
+static bool drawing_init(struct drawing *w, const struct skep_cmd_demo *demo,
+                         const skep_found *found)
 {
     size_t coordinates[SKEP_GRID_DIMENSIONS_MAX];
 
@@ -184,7 +189,8 @@ static bool drawing_init(struct drawing *w, const struct skep_cmd_demo *demo, co
         w->experts[i] = place_of(coordinates, demo->grid->dims);
     }
     for (size_t i = 0; i < found->count; i++)
-        w->found[i] = place_of(coordinates, coordinates_of(demo, found->experts[i].uid, coordinates));
+        w->found[i] =
+            place_of(coordinates, coordinates_of(demo, found->experts[i].uid, coordinates));
     return true;
 }
 
@@ -213,9 +219,10 @@ static int draw_picture(struct skep_cmd_demo *demo, const skep_found *found, str
         picture.beam_count = second_beam(demo, first, w->rows, w->beam);
     skep_op_free(first);
     if (grid->dims > 1)
-        printf("\nThe grid's first dimension down, its second across. Experts: . few  : some  + many\n"
-               "The beam: > rows kept at the first dimension%s, 1 2 3 the experts found\n",
-               grid->dims > 2 ? ", o places kept at the second" : "");
+        printf(
+            "\nThe grid's first dimension down, its second across. Experts: . few  : some  + many\n"
+            "The beam: > rows kept at the first dimension%s, 1 2 3 the experts found\n",
+            grid->dims > 2 ? ", o places kept at the second" : "");
     return skep_picture_print(&picture, stdout, skep_cmd_has_colour());
 }
 

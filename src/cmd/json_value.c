@@ -16,10 +16,10 @@
 /* One container being written. */
 struct pack_level {
     enum pack_kind { PACK_ARRAY, PACK_TUPLE, PACK_OBJECT, PACK_PAIRS } kind;
-    json_t *items;   /* array of items, the object, or the array of [key, value] of $map */
-    size_t index;    /* the next item; in PACK_PAIRS keys and values alternate */
-    void *iter;      /* PACK_OBJECT */
-    size_t start;    /* PACK_TUPLE: where its payload begins in the output */
+    json_t *items; /* array of items, the object, or the array of [key, value] of $map */
+    size_t index;  /* the next item; in PACK_PAIRS keys and values alternate */
+    void *iter;    /* PACK_OBJECT */
+    size_t start;  /* PACK_TUPLE: where its payload begins in the output */
 };
 
 struct packer {
@@ -42,7 +42,8 @@ static int push_level(struct packer *p, struct pack_level level)
     for (size_t i = 0; i < p->depth; i++)
         levels += p->stack[i].kind == PACK_TUPLE;
     if (levels + (level.kind == PACK_TUPLE) > SKEP_MSGPACK_DEPTH_MAX)
-        return skep_cmd_refuse(p->why, SKEP_EVALUE, "nested deeper than %d levels", SKEP_MSGPACK_DEPTH_MAX);
+        return skep_cmd_refuse(p->why, SKEP_EVALUE, "nested deeper than %d levels",
+                               SKEP_MSGPACK_DEPTH_MAX);
     p->stack[p->depth++] = level;
     return 0;
 }
@@ -52,7 +53,8 @@ static int pack_list(struct packer *p, json_t *items, enum pack_kind kind)
     size_t start = p->out->len;
 
     if (!json_is_array(items))
-        return refuse(p, kind == PACK_TUPLE ? "$tuple takes an array" : "$map takes an array of [key, value]");
+        return refuse(p, kind == PACK_TUPLE ? "$tuple takes an array"
+                                            : "$map takes an array of [key, value]");
     if (json_array_size(items) > UINT32_MAX)
         return refuse(p, "too many items");
     if (kind == PACK_PAIRS)
@@ -68,9 +70,9 @@ static int pack_bytes(struct packer *p, const json_t *text)
     int rc;
 
     skep_buf_init(&bytes, p->out->mem);
-    rc = json_is_string(text)
-             ? skep_base64_decode(&bytes, skep_bytes_of(json_string_value(text), json_string_length(text)))
-             : SKEP_EVALUE;
+    rc = json_is_string(text) ? skep_base64_decode(&bytes, skep_bytes_of(json_string_value(text),
+                                                                         json_string_length(text)))
+                              : SKEP_EVALUE;
     if (rc == 0)
         skep_msgpack_put_bin(p->out, skep_buf_view(&bytes));
     skep_buf_fini(&bytes);
@@ -113,7 +115,8 @@ static int pack_raw(struct packer *p, const json_t *hex)
     if (!to)
         return SKEP_ENOMEM;
     len = json_is_string(hex) ? skep_unhex(to, cap, json_string_value(hex)) : -1;
-    if (len < 0 || (size_t)len * 2 != json_string_length(hex) || !skep_msgpack_valid(skep_bytes_of(to, (size_t)len)))
+    if (len < 0 || (size_t)len * 2 != json_string_length(hex) ||
+        !skep_msgpack_valid(skep_bytes_of(to, (size_t)len)))
         return refuse(p, "$raw takes one msgpack value in hex");
     p->out->len += (size_t)len;
     return 0;
@@ -137,7 +140,9 @@ static int pack_object(struct packer *p, json_t *object)
         case 3: return pack_float(p, content);
         case 4: return pack_list(p, content, PACK_PAIRS);
         case 5: return pack_raw(p, content);
-        default: return refuse(p, "unknown form: $tuple, $bytes, $uint, $float, $map and $raw are known");
+        default:
+            return refuse(p,
+                          "unknown form: $tuple, $bytes, $uint, $float, $map and $raw are known");
         }
     }
     skep_msgpack_put_map(p->out, (uint32_t)json_object_size(object));
@@ -148,11 +153,13 @@ static int pack_one(struct packer *p, json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_NULL: skep_msgpack_put_nil(p->out); return 0;
-    case JSON_TRUE: case JSON_FALSE: skep_msgpack_put_bool(p->out, json_is_true(value)); return 0;
+    case JSON_TRUE:
+    case JSON_FALSE: skep_msgpack_put_bool(p->out, json_is_true(value)); return 0;
     case JSON_INTEGER: skep_msgpack_put_int(p->out, json_integer_value(value)); return 0;
     case JSON_REAL: skep_msgpack_put_float(p->out, json_real_value(value)); return 0;
     case JSON_STRING:
-        skep_msgpack_put_str(p->out, skep_bytes_of(json_string_value(value), json_string_length(value)));
+        skep_msgpack_put_str(p->out,
+                             skep_bytes_of(json_string_value(value), json_string_length(value)));
         return 0;
     case JSON_ARRAY: return pack_list(p, value, PACK_ARRAY);
     case JSON_OBJECT: return pack_object(p, value);
@@ -198,21 +205,25 @@ static int next_item(struct packer *p, struct pack_level *level, json_t **item)
     case PACK_OBJECT:
         if (!level->iter)
             return 0;
-        skep_msgpack_put_str(p->out, skep_bytes_of(json_object_iter_key(level->iter), json_object_iter_key_len(level->iter)));
+        skep_msgpack_put_str(p->out, skep_bytes_of(json_object_iter_key(level->iter),
+                                                   json_object_iter_key_len(level->iter)));
         *item = json_object_iter_value(level->iter);
         level->iter = json_object_iter_next(level->items, level->iter);
         return 0;
     case PACK_PAIRS: {
-        json_t *pair = json_array_get(level->items, level->index / 2), *key = json_array_get(pair, 0);
+        json_t *pair = json_array_get(level->items, level->index / 2),
+               *key = json_array_get(pair, 0);
 
         if (!pair)
             return 0;
         if (json_array_size(pair) != 2 || !is_map_key(key))
-            return refuse(p, "$map takes an array of [key, value] with keys that are strings or $bytes");
+            return refuse(
+                p, "$map takes an array of [key, value] with keys that are strings or $bytes");
         *item = json_array_get(pair, level->index++ % 2);
         return 0;
     }
-    case PACK_ARRAY: case PACK_TUPLE: *item = json_array_get(level->items, level->index++); return 0;
+    case PACK_ARRAY:
+    case PACK_TUPLE: *item = json_array_get(level->items, level->index++); return 0;
     }
     SKEP_UNREACHABLE();
 }
@@ -249,18 +260,21 @@ int skep_cmd_json_pack(struct skep_buf *out, const json_t *value, struct skep_cm
         rc = out->rc;
     /* Bytes given as $raw may lie deeper than the levels counted on the way. */
     if (rc == 0 && !skep_msgpack_valid(skep_bytes_of(out->data + start, out->len - start)))
-        return skep_cmd_refuse(why, SKEP_EVALUE, "nested deeper than %d levels", SKEP_MSGPACK_DEPTH_MAX);
+        return skep_cmd_refuse(why, SKEP_EVALUE, "nested deeper than %d levels",
+                               SKEP_MSGPACK_DEPTH_MAX);
     return rc == SKEP_ENOMEM ? skep_cmd_no_memory(why) : rc;
 }
 
 json_t *skep_cmd_json_parse(skep_bytes text, struct skep_cmd_why *why)
 {
     json_error_t error;
-    json_t *value = json_loadb((const char *)text.data, text.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    json_t *value = json_loadb((const char *)text.data, text.len,
+                               JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     char escaped[SKEP_PEER_TEXT_MAX + 1];
 
     if (!value)
-        skep_cmd_refuse(why, SKEP_EVALUE, "not JSON: line %d, column %d: %s", error.line, error.column,
+        skep_cmd_refuse(why, SKEP_EVALUE, "not JSON: line %d, column %d: %s", error.line,
+                        error.column,
                         skep_text_escape(escaped, sizeof escaped, skep_bytes_str(error.text)));
     return value;
 }
@@ -268,12 +282,12 @@ json_t *skep_cmd_json_parse(skep_bytes text, struct skep_cmd_why *why)
 /* ---- msgpack to JSON ---- */
 
 struct unpack_level {
-    json_t *items;     /* borrowed from the level below; the array or object being filled */
-    uint64_t left;     /* items to come */
-    bool is_map;       /* an object: keys and values alternate */
-    bool is_pairs;     /* the array of $map: keys and values alternate */
-    skep_bytes key;    /* of a map, between the key and its value */
-    bool is_ext;       /* the payload of a tuple: `behind` is what follows it */
+    json_t *items;  /* borrowed from the level below; the array or object being filled */
+    uint64_t left;  /* items to come */
+    bool is_map;    /* an object: keys and values alternate */
+    bool is_pairs;  /* the array of $map: keys and values alternate */
+    skep_bytes key; /* of a map, between the key and its value */
+    bool is_ext;    /* the payload of a tuple: `behind` is what follows it */
     skep_bytes behind;
 };
 
@@ -302,7 +316,8 @@ static json_t *form(const char *name, json_t *content)
 
 static json_t *text_of_buf(struct skep_buf *buf)
 {
-    json_t *text = buf->rc == 0 ? json_stringn(buf->len > 0 ? (const char *)buf->data : "", buf->len) : NULL;
+    json_t *text =
+        buf->rc == 0 ? json_stringn(buf->len > 0 ? (const char *)buf->data : "", buf->len) : NULL;
 
     skep_buf_fini(buf);
     return text;
@@ -357,7 +372,8 @@ static json_t *uint_json(uint64_t v)
     return form("$uint", json_string(digits));
 }
 
-static json_t *scalar_json(const struct unpacker *u, const struct skep_msgpack_token *t, skep_bytes token)
+static json_t *scalar_json(const struct unpacker *u, const struct skep_msgpack_token *t,
+                           skep_bytes token)
 {
     switch (t->type) {
     case SKEP_MSGPACK_NIL: return json_null();
@@ -365,7 +381,8 @@ static json_t *scalar_json(const struct unpacker *u, const struct skep_msgpack_t
     case SKEP_MSGPACK_UINT: return uint_json(t->u);
     case SKEP_MSGPACK_INT: return json_integer(t->i);
     case SKEP_MSGPACK_FLOAT: return skep_cmd_json_real(t->f);
-    case SKEP_MSGPACK_STR: return json_stringn(t->bytes.len > 0 ? (const char *)t->bytes.data : "", t->bytes.len);
+    case SKEP_MSGPACK_STR:
+        return json_stringn(t->bytes.len > 0 ? (const char *)t->bytes.data : "", t->bytes.len);
     case SKEP_MSGPACK_BIN: return bytes_form(u->mem, t->bytes);
     default: return raw_form(u->mem, token); /* an extension that is no tuple */
     }
@@ -379,7 +396,9 @@ static bool keys_are_plain(skep_bytes in, uint32_t count)
 
     for (uint32_t i = 0; i < count; i++) {
         if (skep_msgpack_next(&in, &key) != 1 || key.type != SKEP_MSGPACK_STR ||
-            (key.bytes.len > 0 && (key.bytes.data[0] == '$' || memchr(key.bytes.data, '\0', key.bytes.len))) || skep_msgpack_skip(&in) < 0)
+            (key.bytes.len > 0 &&
+             (key.bytes.data[0] == '$' || memchr(key.bytes.data, '\0', key.bytes.len))) ||
+            skep_msgpack_skip(&in) < 0)
             return false;
     }
     return true;
@@ -399,11 +418,14 @@ static int place(struct unpacker *u, json_t *value)
     }
     level = &u->stack[u->depth - 1];
     if (level->is_map) {
-        rc = json_object_setn_new(level->items, level->key.len > 0 ? (const char *)level->key.data : "", level->key.len, value);
+        rc = json_object_setn_new(level->items,
+                                  level->key.len > 0 ? (const char *)level->key.data : "",
+                                  level->key.len, value);
     } else if (level->is_pairs && level->left % 2 == 0) { /* a key: it opens a pair */
         rc = json_array_append_new(level->items, json_pack("[o]", value));
     } else if (level->is_pairs) {
-        rc = json_array_append_new(json_array_get(level->items, json_array_size(level->items) - 1), value);
+        rc = json_array_append_new(json_array_get(level->items, json_array_size(level->items) - 1),
+                                   value);
     } else {
         rc = json_array_append_new(level->items, value);
     }

@@ -28,7 +28,8 @@ static int start_node(struct skep_local_swarm *swarm, size_t index)
     addresses = skep_p2p_addresses(swarm->nodes[index], NULL);
     swarm->addresses[index] = addresses && addresses[0] ? strdup(addresses[0]) : NULL;
     skep_free(addresses);
-    return swarm->addresses[index] ? SKEP_EXIT_DONE : skep_session_failed(SKEP_ENOMEM, NULL, "node");
+    return swarm->addresses[index] ? SKEP_EXIT_DONE
+                                   : skep_session_failed(SKEP_ENOMEM, NULL, "node");
 }
 
 /* Wait for all of them, also after one has failed: their nodes are still at it. */
@@ -79,7 +80,9 @@ int skep_local_swarm_start(struct skep_local_swarm *swarm, size_t count)
     *swarm = (struct skep_local_swarm){.count = count};
     swarm->nodes = calloc(count, sizeof *swarm->nodes);
     swarm->addresses = calloc(count + 1, sizeof *swarm->addresses);
-    code = ops && swarm->nodes && swarm->addresses ? join_nodes(swarm, ops) : skep_session_failed(SKEP_ENOMEM, NULL, "swarm");
+    code = ops && swarm->nodes && swarm->addresses
+               ? join_nodes(swarm, ops)
+               : skep_session_failed(SKEP_ENOMEM, NULL, "swarm");
     if (ops)
         free_ops(ops, count);
     swarm->joined_us = skep_cmd_now_us() - start;
@@ -184,8 +187,8 @@ static char *uid_of(const char *prefix, const struct skep_cmd_grid *grid, uint64
     return (char *)text.data;
 }
 
-int skep_local_swarm_choose(struct skep_local_swarm *swarm, const char *prefix, const struct skep_cmd_grid *grid, size_t count,
-                            struct skep_prng *prng)
+int skep_local_swarm_choose(struct skep_local_swarm *swarm, const char *prefix,
+                            const struct skep_cmd_grid *grid, size_t count, struct skep_prng *prng)
 {
     uint64_t places;
 
@@ -207,7 +210,8 @@ int skep_local_swarm_choose(struct skep_local_swarm *swarm, const char *prefix, 
 }
 
 /* Every count-th uid from the node's own index on. */
-static int declare_share(struct skep_local_swarm *swarm, size_t node, const skep_declare_options *options, const char **share, skep_op **op)
+static int declare_share(struct skep_local_swarm *swarm, size_t node,
+                         const skep_declare_options *options, const char **share, skep_op **op)
 {
     size_t count = 0;
     int rc;
@@ -237,11 +241,13 @@ static int check_declared(skep_op **ops, size_t count)
 
 int skep_local_swarm_declare(struct skep_local_swarm *swarm, uint64_t ttl_us)
 {
-    const skep_declare_options options = {.struct_size = sizeof options, .ttl_s = (double)ttl_us / 1e6};
+    const skep_declare_options options = {.struct_size = sizeof options,
+                                          .ttl_s = (double)ttl_us / 1e6};
     uint64_t start = skep_cmd_now_us();
     const char **share = calloc(swarm->expert_count + 1, sizeof *share);
     skep_op **ops = calloc(swarm->count, sizeof(skep_op *));
-    int code = share && ops ? SKEP_EXIT_DONE : skep_session_failed(SKEP_ENOMEM, NULL, "declare"), waited;
+    int code = share && ops ? SKEP_EXIT_DONE : skep_session_failed(SKEP_ENOMEM, NULL, "declare"),
+        waited;
 
     for (size_t i = 0; i < swarm->count && code == SKEP_EXIT_DONE; i++)
         code = declare_share(swarm, i, &options, share, &ops[i]);

@@ -72,7 +72,8 @@ static bool take_size(struct cursor *c, size_t *out)
     skip_space(c);
     start = c->at;
     for (; c->at < c->end && *c->at >= '0' && *c->at <= '9'; c->at++) {
-        if (__builtin_mul_overflow(v, (size_t)10, &v) || __builtin_add_overflow(v, (size_t)(*c->at - '0'), &v))
+        if (__builtin_mul_overflow(v, (size_t)10, &v) ||
+            __builtin_add_overflow(v, (size_t)(*c->at - '0'), &v))
             return false;
     }
     *out = v;
@@ -102,7 +103,8 @@ static int take_shape(struct skep_npy *npy, struct cursor *c, struct skep_cmd_wh
     return 0;
 }
 
-static int take_entry(struct skep_npy *npy, struct npy_header *h, struct cursor *c, struct skep_cmd_why *why)
+static int take_entry(struct skep_npy *npy, struct npy_header *h, struct cursor *c,
+                      struct skep_cmd_why *why)
 {
     char key[DESCR_MAX];
 
@@ -111,14 +113,16 @@ static int take_entry(struct skep_npy *npy, struct npy_header *h, struct cursor 
     if (strcmp(key, "descr") == 0) {
         h->has_descr = true;
         if (!take_quoted(c, h->descr, sizeof h->descr))
-            return skep_cmd_refuse(why, SKEP_EVALUE, "its dtype is a structure, not float32 or float64");
+            return skep_cmd_refuse(why, SKEP_EVALUE,
+                                   "its dtype is a structure, not float32 or float64");
         return 0;
     }
     if (strcmp(key, "fortran_order") == 0) {
         h->has_order = true;
         h->fortran_order = take_word(c, "True");
         if (!h->fortran_order && !take_word(c, "False"))
-            return skep_cmd_refuse(why, SKEP_EVALUE, "fortran_order in its header is neither True nor False");
+            return skep_cmd_refuse(why, SKEP_EVALUE,
+                                   "fortran_order in its header is neither True nor False");
         return 0;
     }
     if (strcmp(key, "shape") == 0) {
@@ -128,7 +132,8 @@ static int take_entry(struct skep_npy *npy, struct npy_header *h, struct cursor 
     return skep_cmd_refuse(why, SKEP_EVALUE, "its header has an unknown entry");
 }
 
-static int parse_header(struct skep_npy *npy, struct npy_header *h, skep_bytes text, struct skep_cmd_why *why)
+static int parse_header(struct skep_npy *npy, struct npy_header *h, skep_bytes text,
+                        struct skep_cmd_why *why)
 {
     struct cursor c = {(const char *)text.data, (const char *)text.data + text.len};
     int rc;
@@ -149,7 +154,9 @@ static int parse_header(struct skep_npy *npy, struct npy_header *h, skep_bytes t
         return skep_cmd_refuse(why, SKEP_EVALUE, "its header is malformed");
     if (!h->has_descr || !h->has_order || !h->has_shape)
         return skep_cmd_refuse(why, SKEP_EVALUE, "its header lacks %s",
-                               !h->has_descr ? "descr" : !h->has_order ? "fortran_order" : "shape");
+                               !h->has_descr   ? "descr"
+                               : !h->has_order ? "fortran_order"
+                                               : "shape");
     return 0;
 }
 
@@ -164,7 +171,8 @@ static int take_header(skep_bytes *file, skep_bytes *header, struct skep_cmd_why
     if (prefix.len < NPY_PREFIX_LEN)
         return skep_cmd_refuse(why, SKEP_EVALUE, "it is truncated in its header");
     if (prefix.data[6] < 1 || prefix.data[6] > 3 || prefix.data[7] != 0)
-        return skep_cmd_refuse(why, SKEP_EVALUE, ".npy version %d.%d is unknown", prefix.data[6], prefix.data[7]);
+        return skep_cmd_refuse(why, SKEP_EVALUE, ".npy version %d.%d is unknown", prefix.data[6],
+                               prefix.data[7]);
     len_len = prefix.data[6] == 1 ? 2 : 4;
     prefix = skep_bytes_take(file, len_len);
     for (size_t i = prefix.len; i > 0; i--)
@@ -183,7 +191,8 @@ static int set_type(struct skep_npy *npy, bool *swap, const char *descr, struct 
     bool little_here = *(const uint8_t *)&one == 1;
     char escaped[SKEP_PEER_TEXT_MAX + 1];
 
-    if (strlen(descr) != 3 || !strchr("<>=", descr[0]) || descr[1] != 'f' || (descr[2] != '4' && descr[2] != '8'))
+    if (strlen(descr) != 3 || !strchr("<>=", descr[0]) || descr[1] != 'f' ||
+        (descr[2] != '4' && descr[2] != '8'))
         return skep_cmd_refuse(why, SKEP_EVALUE, "its dtype '%s' is neither float32 nor float64",
                                skep_text_escape(escaped, sizeof escaped, skep_bytes_str(descr)));
     npy->is_float64 = descr[2] == '8';
@@ -212,8 +221,9 @@ static int check_length(struct skep_npy *npy, size_t have, struct skep_cmd_why *
         fits = fits && skep_size_mul(count, npy->dims[i], &count);
     fits = fits && skep_size_mul(count, npy->is_float64 ? 8 : 4, &bytes);
     if (!fits || bytes > have)
-        return skep_cmd_refuse(why, SKEP_EVALUE, "it is truncated: %s %s items do not fit in the %zu bytes it has",
-                               shape_text(shape, sizeof shape, npy), npy->is_float64 ? "float64" : "float32", have);
+        return skep_cmd_refuse(
+            why, SKEP_EVALUE, "it is truncated: %s %s items do not fit in the %zu bytes it has",
+            shape_text(shape, sizeof shape, npy), npy->is_float64 ? "float64" : "float32", have);
     if (bytes < have)
         return skep_cmd_refuse(why, SKEP_EVALUE, "%zu bytes follow its %s items", have - bytes,
                                shape_text(shape, sizeof shape, npy));
@@ -251,7 +261,8 @@ static void copy_items(const struct skep_npy *npy, const uint8_t *from, bool for
     }
 }
 
-int skep_npy_parse(struct skep_npy *out, const struct skep_mem *mem, skep_bytes file, struct skep_cmd_why *why)
+int skep_npy_parse(struct skep_npy *out, const struct skep_mem *mem, skep_bytes file,
+                   struct skep_cmd_why *why)
 {
     struct npy_header h = {.fortran_order = false};
     skep_bytes header = {NULL, 0};
@@ -259,8 +270,10 @@ int skep_npy_parse(struct skep_npy *out, const struct skep_mem *mem, skep_bytes 
     int rc;
 
     *out = (struct skep_npy){.data = NULL};
-    if ((rc = take_header(&file, &header, why)) < 0 || (rc = parse_header(out, &h, header, why)) < 0 ||
-        (rc = set_type(out, &swap, h.descr, why)) < 0 || (rc = check_length(out, file.len, why)) < 0)
+    if ((rc = take_header(&file, &header, why)) < 0 ||
+        (rc = parse_header(out, &h, header, why)) < 0 ||
+        (rc = set_type(out, &swap, h.descr, why)) < 0 ||
+        (rc = check_length(out, file.len, why)) < 0)
         goto fail;
     out->data = skep_mem_alloc(mem, file.len);
     if (!out->data) {

@@ -21,7 +21,8 @@ struct skep_npy {
 
 /** Read one whole .npy. @return 0; SKEP_EVALUE with the reason (what is wrong: magic, version, header, dtype, shape, length);
  *  SKEP_ENOMEM. On error `out` is empty. */
-int skep_npy_parse(struct skep_npy *out, const struct skep_mem *mem, skep_bytes file, struct skep_cmd_why *why);
+int skep_npy_parse(struct skep_npy *out, const struct skep_mem *mem, skep_bytes file,
+                   struct skep_cmd_why *why);
 void skep_npy_fini(struct skep_npy *npy, const struct skep_mem *mem);
 
 struct skep_npz_member {
@@ -36,7 +37,8 @@ struct skep_npz {
 
 /** Read a whole .npz of at most SKEP_GRID_DIMENSIONS_MAX members, stored or deflated, checksums checked.
  *  @return as skep_npy_parse(). */
-int skep_npz_parse(struct skep_npz *out, const struct skep_mem *mem, skep_bytes file, struct skep_cmd_why *why);
+int skep_npz_parse(struct skep_npz *out, const struct skep_mem *mem, skep_bytes file,
+                   struct skep_cmd_why *why);
 void skep_npz_fini(struct skep_npz *npz, const struct skep_mem *mem);
 
 #endif

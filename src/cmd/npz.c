@@ -66,13 +66,15 @@ static int take_entry(skep_bytes *directory, struct zip_entry *entry, struct ske
                                 .local_offset = get_le32(fixed.data + 42)};
     entry->name = skep_bytes_take(directory, get_le16(fixed.data + 28));
     skipped = (size_t)get_le16(fixed.data + 30) + get_le16(fixed.data + 32);
-    if (entry->name.len < get_le16(fixed.data + 28) || skep_bytes_take(directory, skipped).len < skipped)
+    if (entry->name.len < get_le16(fixed.data + 28) ||
+        skep_bytes_take(directory, skipped).len < skipped)
         return malformed(why);
     return 0;
 }
 
 /* The bytes of a member, still packed: behind its local header, whose name and extra field may differ in length. */
-static int packed_bytes(skep_bytes file, const struct zip_entry *entry, skep_bytes *packed, struct skep_cmd_why *why)
+static int packed_bytes(skep_bytes file, const struct zip_entry *entry, skep_bytes *packed,
+                        struct skep_cmd_why *why)
 {
     skep_bytes fixed, rest = file;
     size_t skipped;
@@ -120,18 +122,22 @@ static int inflate_raw(const struct skep_mem *mem, uint8_t *to, size_t len, skep
 }
 
 /* The content of a member: *bytes points into the file, or into *owned, which the caller frees. */
-static int unpack(skep_bytes file, const struct zip_entry *entry, const struct skep_mem *mem, skep_bytes *bytes,
-                  uint8_t **owned, struct skep_cmd_why *why)
+static int unpack(skep_bytes file, const struct zip_entry *entry, const struct skep_mem *mem,
+                  skep_bytes *bytes, uint8_t **owned, struct skep_cmd_why *why)
 {
     skep_bytes packed = {NULL, 0};
     int rc = packed_bytes(file, entry, &packed, why);
 
     if (rc < 0)
         return rc;
-    if ((entry->flags & FLAG_ENCRYPTED) != 0 || (entry->method != METHOD_STORED && entry->method != METHOD_DEFLATED))
-        return skep_cmd_refuse(why, SKEP_EVALUE, "it is %s", entry->flags & FLAG_ENCRYPTED ? "encrypted" : "compressed in an unknown way");
+    if ((entry->flags & FLAG_ENCRYPTED) != 0 ||
+        (entry->method != METHOD_STORED && entry->method != METHOD_DEFLATED))
+        return skep_cmd_refuse(why, SKEP_EVALUE, "it is %s",
+                               entry->flags & FLAG_ENCRYPTED ? "encrypted"
+                                                             : "compressed in an unknown way");
     if (entry->len > SKEP_CMD_INPUT_MAX || entry->len / DEFLATE_RATIO_MAX > packed.len)
-        return skep_cmd_refuse(why, SKEP_EVALUE, "its %lu bytes are too many", (unsigned long)entry->len);
+        return skep_cmd_refuse(why, SKEP_EVALUE, "its %lu bytes are too many",
+                               (unsigned long)entry->len);
     *bytes = packed;
     if (entry->method == METHOD_DEFLATED) {
         *owned = skep_mem_alloc(mem, entry->len);
@@ -147,8 +153,8 @@ static int unpack(skep_bytes file, const struct zip_entry *entry, const struct s
     return 0;
 }
 
-static int add_member(struct skep_npz *out, const struct skep_mem *mem, skep_bytes file, const struct zip_entry *entry,
-                      struct skep_cmd_why *why)
+static int add_member(struct skep_npz *out, const struct skep_mem *mem, skep_bytes file,
+                      const struct zip_entry *entry, struct skep_cmd_why *why)
 {
     struct skep_npz_member *member = &out->members[out->count];
     struct skep_cmd_why inner = {.text = ""};
@@ -169,7 +175,8 @@ static int add_member(struct skep_npz *out, const struct skep_mem *mem, skep_byt
     return 0;
 }
 
-int skep_npz_parse(struct skep_npz *out, const struct skep_mem *mem, skep_bytes file, struct skep_cmd_why *why)
+int skep_npz_parse(struct skep_npz *out, const struct skep_mem *mem, skep_bytes file,
+                   struct skep_cmd_why *why)
 {
     const uint8_t *end = find_end(file);
     struct zip_entry entry = {.flags = 0};
@@ -184,7 +191,8 @@ int skep_npz_parse(struct skep_npz *out, const struct skep_mem *mem, skep_bytes 
     skep_bytes_take(&directory, get_le32(end + 16));
     directory.len = SKEP_MIN(directory.len, get_le32(end + 12));
     if (count == 0 || count > SKEP_GRID_DIMENSIONS_MAX)
-        return skep_cmd_refuse(why, SKEP_EVALUE, "it has %zu arrays, not 1 to %d", count, SKEP_GRID_DIMENSIONS_MAX);
+        return skep_cmd_refuse(why, SKEP_EVALUE, "it has %zu arrays, not 1 to %d", count,
+                               SKEP_GRID_DIMENSIONS_MAX);
     out->members = skep_mem_zalloc(mem, count, sizeof *out->members);
     if (!out->members)
         return skep_cmd_no_memory(why);

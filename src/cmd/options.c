@@ -17,20 +17,26 @@ static const char **sorted; /* what context reads */
 
 struct poptOption skep_cmd_output_options[] = {
     {"json", '\0', POPT_ARG_NONE, &skep_cmd_common.json, 0, "print JSON", NULL},
-    {"timeout", '\0', POPT_ARG_STRING, &skep_cmd_common.timeout, 0, "give up after this time, with exit code 124", "DURATION"},
+    {"timeout", '\0', POPT_ARG_STRING, &skep_cmd_common.timeout, 0,
+     "give up after this time, with exit code 124", "DURATION"},
     {"verbose", 'v', POPT_ARG_NONE, NULL, 'v', "say more on stderr; twice: everything", NULL},
     {"help", 'h', POPT_ARG_NONE, NULL, OPTION_HELP, "show this help", NULL},
     POPT_TABLEEND};
 
 struct poptOption skep_cmd_join_options[] = {
-    {"join", 'j', POPT_ARG_ARGV, &skep_cmd_common.join, 0, "an initial peer; may be given several times", "MADDR"},
-    {"identity", 'i', POPT_ARG_STRING, &skep_cmd_common.identity, 0, "private key file, ours or hivemind's; else a new key each time", "FILE"},
-    {"max-ttl", '\0', POPT_ARG_STRING, &skep_cmd_common.max_ttl, 0, "refuse records that would live longer (7d)", "DURATION"},
+    {"join", 'j', POPT_ARG_ARGV, &skep_cmd_common.join, 0,
+     "an initial peer; may be given several times", "MADDR"},
+    {"identity", 'i', POPT_ARG_STRING, &skep_cmd_common.identity, 0,
+     "private key file, ours or hivemind's; else a new key each time", "FILE"},
+    {"max-ttl", '\0', POPT_ARG_STRING, &skep_cmd_common.max_ttl, 0,
+     "refuse records that would live longer (7d)", "DURATION"},
     POPT_TABLEEND};
 
 struct poptOption skep_cmd_listen_options[] = {
-    {"listen", 'l', POPT_ARG_ARGV, &skep_cmd_common.listen, 0, "listen here (/ip4/0.0.0.0/tcp/0); may be given several times", "MADDR"},
-    {"announce", '\0', POPT_ARG_ARGV, &skep_cmd_common.announce, 0, "tell others this address instead; may be given several times", "MADDR"},
+    {"listen", 'l', POPT_ARG_ARGV, &skep_cmd_common.listen, 0,
+     "listen here (/ip4/0.0.0.0/tcp/0); may be given several times", "MADDR"},
+    {"announce", '\0', POPT_ARG_ARGV, &skep_cmd_common.announce, 0,
+     "tell others this address instead; may be given several times", "MADDR"},
     POPT_TABLEEND};
 
 size_t skep_cmd_list_count(char *const *list)
@@ -66,14 +72,16 @@ static bool check_common(void)
         skep_cmd_error("--timeout", "no time at all leaves nothing to do");
         return false;
     }
-    return skep_cmd_check_maddrs("--join", c->join, true) && skep_cmd_check_maddrs("--listen", c->listen, false) &&
+    return skep_cmd_check_maddrs("--join", c->join, true) &&
+           skep_cmd_check_maddrs("--listen", c->listen, false) &&
            skep_cmd_check_maddrs("--announce", c->announce, false);
 }
 
 /* ---- negative numbers ---- */
 
 /* The option of a table, or of one included in it, by its long name, or by its letter where `name` is NULL. */
-static const struct poptOption *find_option(const struct poptOption *table, const char *name, size_t len, char letter)
+static const struct poptOption *find_option(const struct poptOption *table, const char *name,
+                                            size_t len, char letter)
 {
     const struct poptOption *outer = NULL;
 
@@ -86,7 +94,9 @@ static const struct poptOption *find_option(const struct poptOption *table, cons
         } else if (o->argInfo == POPT_ARG_INCLUDE_TABLE) {
             outer = o;
             o = (const struct poptOption *)o->arg - 1;
-        } else if (name ? o->longName && strlen(o->longName) == len && memcmp(o->longName, name, len) == 0 : o->shortName == letter) {
+        } else if (name ? o->longName && strlen(o->longName) == len &&
+                              memcmp(o->longName, name, len) == 0
+                        : o->shortName == letter) {
             return o;
         }
     }
@@ -106,7 +116,8 @@ static bool takes_next(const struct poptOption *table, const char *arg)
 
 /* popt takes "-3" for an option. So the arguments that are none go behind a "--": what is no option, and what looks like a number.
  * @return the new list, malloced; NULL: out of memory. */
-static const char **sort_arguments(const struct poptOption *table, int argc, const char **argv, int *new_argc)
+static const char **sort_arguments(const struct poptOption *table, int argc, const char **argv,
+                                   int *new_argc)
 {
     const char **list = calloc((size_t)argc + 2, sizeof *list);
     bool options_ended = false;
@@ -124,7 +135,8 @@ static const char **sort_arguments(const struct poptOption *table, int argc, con
     }
     list[n++] = "--";
     for (int i = 1; i < argc; i++) {
-        bool is_option = !options_ended && argv[i][0] == '-' && argv[i][1] != '\0' && !(argv[i][1] >= '0' && argv[i][1] <= '9');
+        bool is_option = !options_ended && argv[i][0] == '-' && argv[i][1] != '\0' &&
+                         !(argv[i][1] >= '0' && argv[i][1] <= '9');
 
         if (!options_ended && strcmp(argv[i], "--") == 0)
             options_ended = true;
@@ -137,8 +149,8 @@ static const char **sort_arguments(const struct poptOption *table, int argc, con
     return list;
 }
 
-int skep_cmd_parse(const struct skep_cmd *cmd, struct poptOption *table, int argc, const char **argv, size_t args_min,
-                   size_t args_max, struct skep_cmd_args *args)
+int skep_cmd_parse(const struct skep_cmd *cmd, struct poptOption *table, int argc,
+                   const char **argv, size_t args_min, size_t args_max, struct skep_cmd_args *args)
 {
     char name[64];
     int option;
@@ -160,7 +172,8 @@ int skep_cmd_parse(const struct skep_cmd *cmd, struct poptOption *table, int arg
         }
     }
     if (option < -1) {
-        skep_cmd_error(poptBadOption(context, POPT_BADOPTION_NOALIAS), "%s (see skep %s --help)", poptStrerror(option), cmd->name);
+        skep_cmd_error(poptBadOption(context, POPT_BADOPTION_NOALIAS), "%s (see skep %s --help)",
+                       poptStrerror(option), cmd->name);
         return SKEP_EXIT_USAGE;
     }
     args->items = poptGetArgs(context);
@@ -172,7 +185,8 @@ int skep_cmd_parse(const struct skep_cmd *cmd, struct poptOption *table, int arg
         return SKEP_EXIT_USAGE;
     }
     if (args->count > args_max) {
-        skep_cmd_error(args->items[args_max], "one argument too many: skep %s %s", cmd->name, cmd->arguments);
+        skep_cmd_error(args->items[args_max], "one argument too many: skep %s %s", cmd->name,
+                       cmd->arguments);
         return SKEP_EXIT_USAGE;
     }
     return check_common() ? SKEP_CMD_GO_ON : SKEP_EXIT_USAGE;
@@ -210,7 +224,8 @@ bool skep_cmd_check_maddrs(const char *option, char *const *maddrs, bool need_pe
     for (size_t i = 0; maddrs && maddrs[i]; i++) {
         skep_text_escape(escaped, sizeof escaped, skep_bytes_str(maddrs[i]));
         if (skep_multiaddr_parse(&parsed, maddrs[i]) < 0) {
-            skep_cmd_error(option, "'%s' is no multiaddr such as /ip4/10.0.0.1/tcp/4001%s", escaped, need_peer ? "/p2p/12D3KooW…" : "");
+            skep_cmd_error(option, "'%s' is no multiaddr such as /ip4/10.0.0.1/tcp/4001%s", escaped,
+                           need_peer ? "/p2p/12D3KooW…" : "");
             return false;
         }
         if (need_peer && parsed.peer.len == 0) {
@@ -236,7 +251,8 @@ bool skep_cmd_option_duration(const char *option, const char *text, uint64_t *ou
     return true;
 }
 
-bool skep_cmd_option_count(const char *option, const char *text, uint64_t least, uint64_t most, uint64_t *out)
+bool skep_cmd_option_count(const char *option, const char *text, uint64_t least, uint64_t most,
+                           uint64_t *out)
 {
     struct skep_cmd_why why;
     uint64_t v;
@@ -303,8 +319,15 @@ int skep_cmd_exit_of(int rc)
     switch (rc) {
     case 0: return SKEP_EXIT_DONE;
     case SKEP_EDEADLINE: return SKEP_EXIT_DEADLINE;
-    case SKEP_EINVAL: case SKEP_EUID: case SKEP_EPREFIX: case SKEP_EMULTIADDR: case SKEP_EPEERID: case SKEP_EKEY:
-    case SKEP_EKEYMODE: case SKEP_ESIZE: case SKEP_EVALUE: return SKEP_EXIT_USAGE;
+    case SKEP_EINVAL:
+    case SKEP_EUID:
+    case SKEP_EPREFIX:
+    case SKEP_EMULTIADDR:
+    case SKEP_EPEERID:
+    case SKEP_EKEY:
+    case SKEP_EKEYMODE:
+    case SKEP_ESIZE:
+    case SKEP_EVALUE: return SKEP_EXIT_USAGE;
     default: return SKEP_EXIT_FAILED;
     }
 }

@@ -139,7 +139,8 @@ static bool has_odd_characters(const char *text)
     const unsigned char *p = (const unsigned char *)text;
 
     for (; *p; p++) {
-        if (*p == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0xaa && p[2] <= 0xae) ||
+        if (*p == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0) ||
+            (p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0xaa && p[2] <= 0xae) ||
             (p[0] == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9))
             return true;
     }
@@ -275,7 +276,8 @@ void skep_table_print(const struct skep_table *table, FILE *to)
         return;
     }
     for (size_t i = 0; i < table->count; i++)
-        widths[i % table->columns] = SKEP_MAX(widths[i % table->columns], text_width(table->cells[i]));
+        widths[i % table->columns] =
+            SKEP_MAX(widths[i % table->columns], text_width(table->cells[i]));
     for (size_t row = 0; row < table->count / table->columns; row++) {
         if (row == 0 && colour)
             fputs("\033[1m", to);

@@ -9,7 +9,8 @@
 #include "base/bytes.h"
 
 /** "skep: WHAT: WHY" to stderr. */
-void skep_cmd_error(const char *what, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void skep_cmd_error(const char *what, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /** One compact line of JSON to stdout; takes `document` over. Numbers have the fewest digits that give them back.
  *  @return false (and an error is printed) when `document` is NULL or memory ran out. */
@@ -43,7 +44,8 @@ struct skep_table {
 /** @param heading  [columns]; one that begins with '>' stands right. */
 void skep_table_init(struct skep_table *table, const char *const *heading, size_t columns);
 /** Cells row by row; the text is escaped: it may come from a peer. */
-void skep_table_add(struct skep_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void skep_table_add(struct skep_table *table, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void skep_table_print(const struct skep_table *table, FILE *to);
 void skep_table_fini(struct skep_table *table);
 

@@ -7,7 +7,8 @@
 enum { HEIGHT_MAX = 16, WIDTH_MAX = 64 };
 
 static const char *const plain[] = {"", "", "", "", ""};
-static const char *const coloured[] = {"\033[0m", "\033[2m", "\033[36m", "\033[1;33m", "\033[1;32m"};
+static const char *const coloured[] = {"\033[0m", "\033[2m", "\033[36m", "\033[1;33m",
+                                       "\033[1;32m"};
 enum { RESET, DIM, ROW, BEAM, FOUND };
 
 struct canvas {
@@ -22,9 +23,11 @@ static size_t cell_of(size_t index, size_t size, size_t cells)
     return SKEP_MIN(index, size - 1) * cells / size;
 }
 
-static size_t cell_at(const struct canvas *c, const struct skep_picture *p, struct skep_picture_place place)
+static size_t cell_at(const struct canvas *c, const struct skep_picture *p,
+                      struct skep_picture_place place)
 {
-    return cell_of(place.row, p->rows, c->height) * c->width + cell_of(place.column, p->columns, c->width);
+    return cell_of(place.row, p->rows, c->height) * c->width +
+           cell_of(place.column, p->columns, c->width);
 }
 
 static void draw(struct canvas *c, const struct skep_picture *p)
@@ -46,14 +49,17 @@ static char density_char(unsigned count, double mean)
     return count < 0.75 * mean ? '.' : count <= 1.5 * mean ? ':' : '+';
 }
 
-static void print_line(const struct canvas *c, const struct skep_picture *p, size_t row, const char *const *style, FILE *to)
+static void print_line(const struct canvas *c, const struct skep_picture *p, size_t row,
+                       const char *const *style, FILE *to)
 {
     double mean = (double)p->expert_count / (double)(c->height * c->width);
     int now = RESET;
 
-    fprintf(to, "%8zu %c|", (row * p->rows + c->height - 1) / c->height, c->in_beam[row] ? '>' : ' ');
+    fprintf(to, "%8zu %c|", (row * p->rows + c->height - 1) / c->height,
+            c->in_beam[row] ? '>' : ' ');
     for (size_t i = 0; i < c->width; i++) {
-        char mark = c->mark[row * c->width + i], out = mark ? mark : density_char(c->density[row * c->width + i], mean);
+        char mark = c->mark[row * c->width + i],
+             out = mark ? mark : density_char(c->density[row * c->width + i], mean);
         int wanted = mark == 'o' ? BEAM : mark ? FOUND : c->in_beam[row] ? ROW : DIM;
 
         if (wanted != now)
@@ -66,7 +72,8 @@ static void print_line(const struct canvas *c, const struct skep_picture *p, siz
 
 int skep_picture_print(const struct skep_picture *p, FILE *to, bool colour)
 {
-    struct canvas c = {.height = SKEP_MIN(p->rows, (size_t)HEIGHT_MAX), .width = SKEP_MIN(p->columns, (size_t)WIDTH_MAX)};
+    struct canvas c = {.height = SKEP_MIN(p->rows, (size_t)HEIGHT_MAX),
+                       .width = SKEP_MIN(p->columns, (size_t)WIDTH_MAX)};
     size_t cells = c.height * c.width;
     int rc = SKEP_ENOMEM;
 

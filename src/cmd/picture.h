@@ -13,7 +13,7 @@ struct skep_picture_place {
 };
 
 struct skep_picture {
-    size_t rows, columns; /* sizes of the two dimensions */
+    size_t rows, columns;                     /* sizes of the two dimensions */
     const struct skep_picture_place *experts; /* [expert_count] */
     size_t expert_count;
     const size_t *beam_rows; /* [beam_row_count] kept at the first dimension */

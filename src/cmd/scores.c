@@ -7,7 +7,8 @@
 #include "cmd/json_value.h"
 #include "cmd/npy.h"
 
-static int lay_out(struct skep_cmd_scores *s, const struct skep_mem *mem, const struct skep_cmd_grid *grid, struct skep_cmd_why *why)
+static int lay_out(struct skep_cmd_scores *s, const struct skep_mem *mem,
+                   const struct skep_cmd_grid *grid, struct skep_cmd_why *why)
 {
     size_t count, bytes;
 
@@ -17,8 +18,8 @@ static int lay_out(struct skep_cmd_scores *s, const struct skep_mem *mem, const 
         s->offset[d] = s->stride;
         s->stride += grid->size[d]; /* 64 sizes of at most SKEP_GRID_SIZE_MAX */
     }
-    if (!skep_size_mul(s->examples, s->stride, &count) || !skep_size_mul(count, s->is_float64 ? 8 : 4, &bytes) ||
-        bytes > SKEP_CMD_INPUT_MAX)
+    if (!skep_size_mul(s->examples, s->stride, &count) ||
+        !skep_size_mul(count, s->is_float64 ? 8 : 4, &bytes) || bytes > SKEP_CMD_INPUT_MAX)
         return skep_cmd_refuse(why, SKEP_EVALUE, "there are too many scores");
     s->data = skep_mem_alloc(mem, bytes);
     return s->data ? 0 : skep_cmd_no_memory(why);
@@ -36,7 +37,8 @@ const void *skep_cmd_scores_row(const struct skep_cmd_scores *s, size_t example,
 
 static double score_at(const struct skep_cmd_scores *s, size_t index)
 {
-    return s->is_float64 ? ((const double *)s->data)[index] : (double)((const float *)s->data)[index];
+    return s->is_float64 ? ((const double *)s->data)[index]
+                         : (double)((const float *)s->data)[index];
 }
 
 static int check_numbers(const struct skep_cmd_scores *s, struct skep_cmd_why *why)
@@ -49,8 +51,9 @@ static int check_numbers(const struct skep_cmd_scores *s, struct skep_cmd_why *w
 
             while (s->offset[dim] > in_example)
                 dim--;
-            return skep_cmd_refuse(why, SKEP_EVALUE, "example %zu, row %zu, index %zu is %s", i / s->stride, dim,
-                                   in_example - s->offset[dim], isnan(v) ? "NaN" : "+infinity");
+            return skep_cmd_refuse(why, SKEP_EVALUE, "example %zu, row %zu, index %zu is %s",
+                                   i / s->stride, dim, in_example - s->offset[dim],
+                                   isnan(v) ? "NaN" : "+infinity");
         }
     }
     return 0;
@@ -58,19 +61,21 @@ static int check_numbers(const struct skep_cmd_scores *s, struct skep_cmd_why *w
 
 static int wrong_rows(size_t rows, const struct skep_cmd_grid *grid, struct skep_cmd_why *why)
 {
-    return skep_cmd_refuse(why, SKEP_EVALUE, "%zu row%s of scores for a grid of %zu dimension%s", rows, rows == 1 ? "" : "s",
-                           grid->dims, grid->dims == 1 ? "" : "s");
+    return skep_cmd_refuse(why, SKEP_EVALUE, "%zu row%s of scores for a grid of %zu dimension%s",
+                           rows, rows == 1 ? "" : "s", grid->dims, grid->dims == 1 ? "" : "s");
 }
 
-static int wrong_width(size_t row, size_t width, const struct skep_cmd_grid *grid, struct skep_cmd_why *why)
+static int wrong_width(size_t row, size_t width, const struct skep_cmd_grid *grid,
+                       struct skep_cmd_why *why)
 {
-    return skep_cmd_refuse(why, SKEP_EVALUE, "row %zu has %zu scores, the grid has %zu there", row, width, grid->size[row]);
+    return skep_cmd_refuse(why, SKEP_EVALUE, "row %zu has %zu scores, the grid has %zu there", row,
+                           width, grid->size[row]);
 }
 
 /* ---- .npy ---- */
 
-static int from_npy(struct skep_cmd_scores *s, const struct skep_mem *mem, skep_bytes file, const struct skep_cmd_grid *grid,
-                    struct skep_cmd_why *why)
+static int from_npy(struct skep_cmd_scores *s, const struct skep_mem *mem, skep_bytes file,
+                    const struct skep_cmd_grid *grid, struct skep_cmd_why *why)
 {
     struct skep_npy npy;
     size_t rows, width;
@@ -107,7 +112,8 @@ out:
 
 /* ---- .npz ---- */
 
-static int check_members(const struct skep_npz *npz, const struct skep_cmd_grid *grid, struct skep_cmd_why *why)
+static int check_members(const struct skep_npz *npz, const struct skep_cmd_grid *grid,
+                         struct skep_cmd_why *why)
 {
     const struct skep_npy *first = &npz->members[0].array;
 
@@ -118,19 +124,24 @@ static int check_members(const struct skep_npz *npz, const struct skep_cmd_grid 
         const char *name = npz->members[d].name;
 
         if (a->dim_count != 1 && a->dim_count != 2)
-            return skep_cmd_refuse(why, SKEP_EVALUE, "array '%.128s' has %zu axes: a row has 1, a batch of rows 2", name, a->dim_count);
+            return skep_cmd_refuse(why, SKEP_EVALUE,
+                                   "array '%.128s' has %zu axes: a row has 1, a batch of rows 2",
+                                   name, a->dim_count);
         if (a->dim_count != first->dim_count || (a->dim_count == 2 && a->dims[0] != first->dims[0]))
-            return skep_cmd_refuse(why, SKEP_EVALUE, "array '%.128s' has another number of examples than the first", name);
+            return skep_cmd_refuse(why, SKEP_EVALUE,
+                                   "array '%.128s' has another number of examples than the first",
+                                   name);
         if (a->is_float64 != first->is_float64)
-            return skep_cmd_refuse(why, SKEP_EVALUE, "array '%.128s' is %s, the first is not", name, a->is_float64 ? "float64" : "float32");
+            return skep_cmd_refuse(why, SKEP_EVALUE, "array '%.128s' is %s, the first is not", name,
+                                   a->is_float64 ? "float64" : "float32");
         if (a->dims[a->dim_count - 1] != grid->size[d])
             return wrong_width(d, a->dims[a->dim_count - 1], grid, why);
     }
     return 0;
 }
 
-static int from_npz(struct skep_cmd_scores *s, const struct skep_mem *mem, skep_bytes file, const struct skep_cmd_grid *grid,
-                    struct skep_cmd_why *why)
+static int from_npz(struct skep_cmd_scores *s, const struct skep_mem *mem, skep_bytes file,
+                    const struct skep_cmd_grid *grid, struct skep_cmd_why *why)
 {
     struct skep_npz npz;
     int rc = skep_npz_parse(&npz, mem, file, why);
@@ -148,7 +159,8 @@ static int from_npz(struct skep_cmd_scores *s, const struct skep_mem *mem, skep_
         for (size_t d = 0; d < s->dims; d++) {
             size_t len = grid->size[d] * item_size(s);
 
-            memcpy((char *)s->data + (e * s->stride + s->offset[d]) * item_size(s), (const char *)npz.members[d].array.data + e * len, len);
+            memcpy((char *)s->data + (e * s->stride + s->offset[d]) * item_size(s),
+                   (const char *)npz.members[d].array.data + e * len, len);
         }
     }
     skep_npz_fini(&npz, mem);
@@ -172,8 +184,8 @@ static int json_score(const json_t *item, double *out)
     return SKEP_EVALUE;
 }
 
-static int json_example(struct skep_cmd_scores *s, size_t example, const json_t *rows, const struct skep_cmd_grid *grid,
-                        struct skep_cmd_why *why)
+static int json_example(struct skep_cmd_scores *s, size_t example, const json_t *rows,
+                        const struct skep_cmd_grid *grid, struct skep_cmd_why *why)
 {
     if (!json_is_array(rows))
         return skep_cmd_refuse(why, SKEP_EVALUE, "example %zu is no array of rows", example);
@@ -184,12 +196,16 @@ static int json_example(struct skep_cmd_scores *s, size_t example, const json_t 
         double *to = (double *)s->data + example * s->stride + s->offset[d];
 
         if (!json_is_array(row))
-            return skep_cmd_refuse(why, SKEP_EVALUE, "example %zu, row %zu is no array of numbers", example, d);
+            return skep_cmd_refuse(why, SKEP_EVALUE, "example %zu, row %zu is no array of numbers",
+                                   example, d);
         if (json_array_size(row) != grid->size[d])
             return wrong_width(d, json_array_size(row), grid, why);
         for (size_t i = 0; i < grid->size[d]; i++) {
             if (json_score(json_array_get(row, i), &to[i]) < 0)
-                return skep_cmd_refuse(why, SKEP_EVALUE, "example %zu, row %zu, index %zu is neither a number nor \"-inf\"", example, d, i);
+                return skep_cmd_refuse(
+                    why, SKEP_EVALUE,
+                    "example %zu, row %zu, index %zu is neither a number nor \"-inf\"", example, d,
+                    i);
         }
     }
     return 0;
@@ -202,7 +218,8 @@ static json_t *parse_json(skep_bytes file, struct skep_cmd_why *why)
     char escaped[SKEP_PEER_TEXT_MAX + 1];
 
     if (!root)
-        skep_cmd_refuse(why, SKEP_EVALUE, "neither .npy, .npz nor JSON: line %d, column %d: %s", error.line, error.column,
+        skep_cmd_refuse(why, SKEP_EVALUE, "neither .npy, .npz nor JSON: line %d, column %d: %s",
+                        error.line, error.column,
                         skep_text_escape(escaped, sizeof escaped, skep_bytes_str(error.text)));
     return root;
 }
@@ -213,8 +230,8 @@ static bool looks_like_batch(const json_t *root)
     return json_array_size(root) == 0 || json_is_array(json_array_get(json_array_get(root, 0), 0));
 }
 
-static int from_json(struct skep_cmd_scores *s, const struct skep_mem *mem, skep_bytes file, const struct skep_cmd_grid *grid,
-                     struct skep_cmd_why *why)
+static int from_json(struct skep_cmd_scores *s, const struct skep_mem *mem, skep_bytes file,
+                     const struct skep_cmd_grid *grid, struct skep_cmd_why *why)
 {
     json_t *root = parse_json(file, why);
     int rc;

@@ -7,8 +7,8 @@
 
 #include "cmd/json_value.h"
 
-void skep_cmd_search_init(struct skep_cmd_search *search, const char *prefix, const struct skep_cmd_grid *grid,
-                          const struct skep_cmd_scores *scores)
+void skep_cmd_search_init(struct skep_cmd_search *search, const char *prefix,
+                          const struct skep_cmd_grid *grid, const struct skep_cmd_scores *scores)
 {
     skep_find_options *o = &search->options;
 
@@ -26,7 +26,8 @@ void skep_cmd_search_init(struct skep_cmd_search *search, const char *prefix, co
     o->batch_size = scores->examples;
 }
 
-skep_op *skep_cmd_search_run(struct skep_cmd_search *search, struct skep_session *session, int *code)
+skep_op *skep_cmd_search_run(struct skep_cmd_search *search, struct skep_session *session,
+                             int *code)
 {
     skep_op *op = NULL;
     int rc = skep_moe_find(&op, session->node, &search->options, NULL, NULL);
@@ -54,11 +55,14 @@ static json_t *found_json(const skep_found *found, const skep_find_cost *cost)
         const skep_expert *e = &found->experts[i];
         char id[SKEP_PEER_TEXT_LEN];
 
-        json_array_append_new(experts, json_pack("{s:o, s:s, s:o}", "uid", skep_cmd_json_text(skep_bytes_str(e->uid)), "peer_id",
-                                                 skep_peer_to_text(id, &e->peer), "score", skep_cmd_json_real(e->score)));
+        json_array_append_new(experts, json_pack("{s:o, s:s, s:o}", "uid",
+                                                 skep_cmd_json_text(skep_bytes_str(e->uid)),
+                                                 "peer_id", skep_peer_to_text(id, &e->peer),
+                                                 "score", skep_cmd_json_real(e->score)));
     }
     document = json_pack("{s:o, s:b, s:o, s:I}", "experts", experts, "exact", found->exact, "bound",
-                         isfinite(found->bound) ? json_real(found->bound) : json_null(), "unanswered", (json_int_t)found->unanswered);
+                         isfinite(found->bound) ? json_real(found->bound) : json_null(),
+                         "unanswered", (json_int_t)found->unanswered);
     if (document)
         add_cost(document, cost);
     return document;
@@ -68,8 +72,9 @@ static void add_latency(json_t *document, double *times_ms, size_t count)
 {
     struct skep_cmd_latency l = skep_cmd_latency_of(times_ms, count);
 
-    json_object_set_new(document, "latency_ms", json_pack("{s:I, s:f, s:f, s:f, s:f}", "count", (json_int_t)count, "min", l.min, "median",
-                                                          l.median, "p95", l.p95, "max", l.max));
+    json_object_set_new(document, "latency_ms",
+                        json_pack("{s:I, s:f, s:f, s:f, s:f}", "count", (json_int_t)count, "min",
+                                  l.min, "median", l.median, "p95", l.p95, "max", l.max));
 }
 
 json_t *skep_cmd_search_json(const skep_op *op, bool is_batch, double *times_ms, size_t time_count)
@@ -114,8 +119,8 @@ void skep_cmd_search_print_table(const skep_found *found)
 
 void skep_cmd_search_print_cost(const skep_find_cost *cost)
 {
-    printf("%u round%s, %u keys, %u calls, %.2f ms\n", cost->rounds, cost->rounds == 1 ? "" : "s", cost->keys, cost->calls,
-           (double)cost->elapsed_us / 1000);
+    printf("%u round%s, %u keys, %u calls, %.2f ms\n", cost->rounds, cost->rounds == 1 ? "" : "s",
+           cost->keys, cost->calls, (double)cost->elapsed_us / 1000);
 }
 
 static int by_size(const void *a, const void *b)
@@ -128,6 +133,7 @@ static int by_size(const void *a, const void *b)
 struct skep_cmd_latency skep_cmd_latency_of(double *times_ms, size_t count)
 {
     qsort(times_ms, count, sizeof *times_ms, by_size);
-    return (struct skep_cmd_latency){times_ms[0], (times_ms[(count - 1) / 2] + times_ms[count / 2]) / 2,
+    return (struct skep_cmd_latency){times_ms[0],
+                                     (times_ms[(count - 1) / 2] + times_ms[count / 2]) / 2,
                                      times_ms[(count * 95 + 99) / 100 - 1], times_ms[count - 1]};
 }

@@ -16,11 +16,12 @@ struct skep_cmd_search {
 };
 
 /** Fill search->options with prefix, grid and scores, which are borrowed; the rest has its defaults. */
-void skep_cmd_search_init(struct skep_cmd_search *search, const char *prefix, const struct skep_cmd_grid *grid,
-                          const struct skep_cmd_scores *scores);
+void skep_cmd_search_init(struct skep_cmd_search *search, const char *prefix,
+                          const struct skep_cmd_grid *grid, const struct skep_cmd_scores *scores);
 
 /** Run it once. @return the operation, the caller's to free, or NULL; *code is SKEP_EXIT_DONE or what went wrong, printed. */
-skep_op *skep_cmd_search_run(struct skep_cmd_search *search, struct skep_session *session, int *code);
+skep_op *skep_cmd_search_run(struct skep_cmd_search *search, struct skep_session *session,
+                             int *code);
 
 /** The search's document, design.md. `times_ms` may be NULL: else "latency_ms" over them. */
 json_t *skep_cmd_search_json(const skep_op *op, bool is_batch, double *times_ms, size_t time_count);

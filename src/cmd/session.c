@@ -32,7 +32,9 @@ void skep_session_options(skep_node_options *options, enum skep_session_kind kin
     options->client_mode = kind != SKEP_SESSION_PEER;
     options->caller_driven = kind != SKEP_SESSION_PEER;
     options->log = print_log;
-    options->verbosity = c->verbose == 0 ? SKEP_VERBOSITY_ERROR : c->verbose == 1 ? SKEP_VERBOSITY_INFO : SKEP_VERBOSITY_DEBUG;
+    options->verbosity = c->verbose == 0   ? SKEP_VERBOSITY_ERROR
+                         : c->verbose == 1 ? SKEP_VERBOSITY_INFO
+                                           : SKEP_VERBOSITY_DEBUG;
     if (kind == SKEP_SESSION_CLIENT)
         options->bootstrap_timeout_us = CLIENT_BOOTSTRAP_US;
     if (c->max_ttl)
@@ -57,7 +59,9 @@ int skep_session_open_with(struct skep_session *session, const skep_node_options
 {
     int rc;
 
-    session->deadline_us = skep_cmd_common.timeout_us > 0 ? skep_cmd_now_us() + skep_cmd_common.timeout_us : SKEP_FOREVER;
+    session->deadline_us = skep_cmd_common.timeout_us > 0
+                               ? skep_cmd_now_us() + skep_cmd_common.timeout_us
+                               : SKEP_FOREVER;
     rc = skep_node_new(&session->node, options);
     if (rc == 0)
         return SKEP_EXIT_DONE;
@@ -66,7 +70,10 @@ int skep_session_open_with(struct skep_session *session, const skep_node_options
         skep_session_failed(rc, NULL, options->identity_path);
         return SKEP_EXIT_USAGE;
     }
-    return skep_session_failed(rc, NULL, options->identity_path && (rc == SKEP_EKEY || rc == SKEP_EKEYMODE) ? options->identity_path : "node");
+    return skep_session_failed(rc, NULL,
+                               options->identity_path && (rc == SKEP_EKEY || rc == SKEP_EKEYMODE)
+                                   ? options->identity_path
+                                   : "node");
 }
 
 int skep_session_open(struct skep_session *session, enum skep_session_kind kind)
@@ -186,7 +193,8 @@ bool skep_session_stopped(uint64_t wait_us)
     sigset_t set;
 
     stop_signals(&set);
-    return (wait_us == SKEP_FOREVER ? sigwaitinfo(&set, NULL) : sigtimedwait(&set, NULL, &wait)) > 0;
+    return (wait_us == SKEP_FOREVER ? sigwaitinfo(&set, NULL) : sigtimedwait(&set, NULL, &wait)) >
+           0;
 }
 
 static bool print_addresses_json(skep_node *const *nodes, size_t count, json_t *document)

@@ -8,18 +8,21 @@
 #include "cmd/cmd.h"
 
 static const struct skep_cmd *const commands[] = {
-    &skep_cmd_node, &skep_cmd_id,      &skep_cmd_ping, &skep_cmd_store,      &skep_cmd_get,
+    &skep_cmd_node,    &skep_cmd_id,      &skep_cmd_ping, &skep_cmd_store,      &skep_cmd_get,
     &skep_cmd_declare, &skep_cmd_experts, &skep_cmd_find, &skep_cmd_successors, &skep_cmd_swarm};
 
 static void print_usage(FILE *to)
 {
-    fputs("skep: decentralised mixture-of-experts, as a peer of a hivemind swarm\n\nUsage: skep COMMAND [ARGUMENT...] [OPTION...]\n\nCommands:\n", to);
+    fputs(
+        "skep: decentralised mixture-of-experts, as a peer of a hivemind swarm\n\nUsage: skep COMMAND [ARGUMENT...] [OPTION...]\n\nCommands:\n",
+        to);
     for (size_t i = 0; i < SKEP_COUNT_OF(commands); i++)
         fprintf(to, "  %-11s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\nskep COMMAND --help shows a command's options, with an example. skep --version shows the version.\n"
-          "Exit codes: 0 done; 1 the network or a peer could not, or not found; 2 bad usage or input; 124 the deadline passed.\n"
-          "\nExample:\n  skep swarm --nodes 8 --experts 4096 --grid 256x256x256 --demo\n",
-          to);
+    fputs(
+        "\nskep COMMAND --help shows a command's options, with an example. skep --version shows the version.\n"
+        "Exit codes: 0 done; 1 the network or a peer could not, or not found; 2 bad usage or input; 124 the deadline passed.\n"
+        "\nExample:\n  skep swarm --nodes 8 --experts 4096 --grid 256x256x256 --demo\n",
+        to);
 }
 
 static const struct skep_cmd *find_command(const char *name)
@@ -46,7 +49,8 @@ static int run(int argc, const char **argv)
         printf("skep %s\n", skep_version());
         return SKEP_EXIT_DONE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || (strcmp(argv[1], "help") == 0 && argc == 2)) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        (strcmp(argv[1], "help") == 0 && argc == 2)) {
         print_usage(stdout);
         return SKEP_EXIT_DONE;
     }
@@ -74,7 +78,8 @@ static void allow_many_files(void)
 
 int main(int argc, char **argv)
 {
-    const char **args = calloc((size_t)argc + 2, sizeof *args); /* popt takes them const and may change the list */
+    const char **args =
+        calloc((size_t)argc + 2, sizeof *args); /* popt takes them const and may change the list */
     int code;
 
     if (!args)
@@ -82,7 +87,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < argc; i++)
         args[i] = argv[i];
     allow_many_files();
-    signal(SIGPIPE, SIG_IGN); /* a closed connection or pipe is an error of the write, not our end */
+    signal(SIGPIPE,
+           SIG_IGN); /* a closed connection or pipe is an error of the write, not our end */
     code = run(argc, args);
     skep_cmd_parse_fini();
     free(args);

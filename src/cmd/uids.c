@@ -33,13 +33,15 @@ static void split_lines(struct skep_cmd_uids *uids)
     }
 }
 
-bool skep_cmd_uids_read(struct skep_cmd_uids *uids, const struct skep_cmd_args *args, const char *path)
+bool skep_cmd_uids_read(struct skep_cmd_uids *uids, const struct skep_cmd_args *args,
+                        const char *path)
 {
     *uids = (struct skep_cmd_uids){.count = 0};
     skep_buf_init(&uids->file, &skep_mem_std);
     if (path && !skep_cmd_read_file(&uids->file, path))
         return false;
-    if (path && memchr(uids->file.data ? (const void *)uids->file.data : "", '\0', uids->file.len)) {
+    if (path &&
+        memchr(uids->file.data ? (const void *)uids->file.data : "", '\0', uids->file.len)) {
         skep_cmd_error(path, "it is no text file");
         return false;
     }
@@ -55,7 +57,8 @@ bool skep_cmd_uids_read(struct skep_cmd_uids *uids, const struct skep_cmd_args *
     if (path)
         split_lines(uids);
     if (uids->count == 0 || uids->count > SKEP_DECLARE_UIDS_MAX) {
-        skep_cmd_error(path ? path : "UID", uids->count == 0 ? "no expert uid is given" : "too many expert uids");
+        skep_cmd_error(path ? path : "UID",
+                       uids->count == 0 ? "no expert uid is given" : "too many expert uids");
         return false;
     }
     for (size_t i = 0; i < uids->count; i++) {

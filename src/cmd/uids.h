@@ -13,7 +13,8 @@ struct skep_cmd_uids {
 
 /** Arguments, then the lines of `path` (NULL: none, "-": stdin; empty lines and those that begin with '#' are skipped), each checked
  *  to be a uid. @return false, with the error printed. */
-bool skep_cmd_uids_read(struct skep_cmd_uids *uids, const struct skep_cmd_args *args, const char *path);
+bool skep_cmd_uids_read(struct skep_cmd_uids *uids, const struct skep_cmd_args *args,
+                        const char *path);
 void skep_cmd_uids_fini(struct skep_cmd_uids *uids);
 
 #endif

@@ -12,7 +12,8 @@ struct skep_cmd_why {
 };
 
 /** Set the reason. @return rc, so that `return skep_cmd_refuse(why, SKEP_EVALUE, "…")` reads well. */
-int skep_cmd_refuse(struct skep_cmd_why *why, int rc, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int skep_cmd_refuse(struct skep_cmd_why *why, int rc, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /** The same where memory ran out. */
 int skep_cmd_no_memory(struct skep_cmd_why *why);

@@ -36,23 +36,27 @@ static bool begin(EVP_CIPHER_CTX *ctx, uint64_t counter, skep_bytes associated, 
 
     skep_put_le64(nonce + 4, counter);
     return EVP_CipherInit_ex2(ctx, NULL, NULL, nonce, encrypt, NULL) &&
-           (associated.len == 0 || EVP_CipherUpdate(ctx, NULL, &len, associated.data, (int)associated.len));
+           (associated.len == 0 ||
+            EVP_CipherUpdate(ctx, NULL, &len, associated.data, (int)associated.len));
 }
 
-int skep_aead_seal(struct skep_aead *aead, uint64_t counter, skep_bytes associated, uint8_t *data, size_t len)
+int skep_aead_seal(struct skep_aead *aead, uint64_t counter, skep_bytes associated, uint8_t *data,
+                   size_t len)
 {
     EVP_CIPHER_CTX *ctx = aead->ctx;
     int done;
 
     assert(len <= INT_MAX && associated.len <= INT_MAX);
     if (!ctx || !begin(ctx, counter, associated, 1) ||
-        (len > 0 && !EVP_CipherUpdate(ctx, data, &done, data, (int)len)) || !EVP_CipherFinal_ex(ctx, data + len, &done) ||
+        (len > 0 && !EVP_CipherUpdate(ctx, data, &done, data, (int)len)) ||
+        !EVP_CipherFinal_ex(ctx, data + len, &done) ||
         !EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, SKEP_AEAD_TAG_LEN, data + len))
         return SKEP_ECRYPTO;
     return 0;
 }
 
-int skep_aead_open(struct skep_aead *aead, uint64_t counter, skep_bytes associated, uint8_t *data, size_t len)
+int skep_aead_open(struct skep_aead *aead, uint64_t counter, skep_bytes associated, uint8_t *data,
+                   size_t len)
 {
     EVP_CIPHER_CTX *ctx = aead->ctx;
     size_t text_len;

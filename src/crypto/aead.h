@@ -17,9 +17,11 @@ void skep_aead_fini(struct skep_aead *aead);
 
 /** Encrypt `len` bytes at `data` where they are; the tag goes behind them (16 bytes of room). `counter` is the nonce as
  *  Noise counts it: 4 zero bytes, then 64 bits little endian. @return 0 or SKEP_ECRYPTO. */
-int skep_aead_seal(struct skep_aead *aead, uint64_t counter, skep_bytes associated, uint8_t *data, size_t len);
+int skep_aead_seal(struct skep_aead *aead, uint64_t counter, skep_bytes associated, uint8_t *data,
+                   size_t len);
 
 /** Decrypt len bytes in place, the last 16 of which are the tag. @return 0 or SKEP_EPEER_AUTH. */
-int skep_aead_open(struct skep_aead *aead, uint64_t counter, skep_bytes associated, uint8_t *data, size_t len);
+int skep_aead_open(struct skep_aead *aead, uint64_t counter, skep_bytes associated, uint8_t *data,
+                   size_t len);
 
 #endif

@@ -57,7 +57,8 @@ static struct contexts *new_contexts(void)
     made->sha1 = EVP_MD_CTX_new();
     made->sha256 = EVP_MD_CTX_new();
     made->hmac = EVP_MAC_CTX_new(ossl->hmac);
-    if (!made->sha1 || !made->sha256 || !made->hmac || !EVP_DigestInit_ex2(made->sha1, ossl->sha1, NULL) ||
+    if (!made->sha1 || !made->sha256 || !made->hmac ||
+        !EVP_DigestInit_ex2(made->sha1, ossl->sha1, NULL) ||
         !EVP_DigestInit_ex2(made->sha256, ossl->sha256, NULL) || !init_hmac(made->hmac) ||
         !CRYPTO_THREAD_run_once(&once, make_destructor) || !have_destructor ||
         !CRYPTO_THREAD_set_local(&at_thread_end, made)) {
@@ -79,7 +80,8 @@ static struct contexts *contexts_of_thread(void)
 
 static void digest(EVP_MD_CTX *ctx, uint8_t *out, skep_bytes a, skep_bytes b)
 {
-    if (!EVP_DigestInit_ex2(ctx, NULL, NULL) || (a.len > 0 && !EVP_DigestUpdate(ctx, a.data, a.len)) ||
+    if (!EVP_DigestInit_ex2(ctx, NULL, NULL) ||
+        (a.len > 0 && !EVP_DigestUpdate(ctx, a.data, a.len)) ||
         (b.len > 0 && !EVP_DigestUpdate(ctx, b.data, b.len)) || !EVP_DigestFinal_ex(ctx, out, NULL))
         abort();
 }
@@ -99,12 +101,13 @@ void skep_sha256_pair(uint8_t out[SKEP_SHA256_LEN], skep_bytes a, skep_bytes b)
     digest(contexts_of_thread()->sha256, out, a, b);
 }
 
-static int hmac_sha256(EVP_MAC_CTX *ctx, uint8_t out[SKEP_SHA256_LEN], const uint8_t key[SKEP_SHA256_LEN],
-                       skep_bytes data)
+static int hmac_sha256(EVP_MAC_CTX *ctx, uint8_t out[SKEP_SHA256_LEN],
+                       const uint8_t key[SKEP_SHA256_LEN], skep_bytes data)
 {
     size_t len;
 
-    if (!EVP_MAC_init(ctx, key, SKEP_SHA256_LEN, NULL) || (data.len > 0 && !EVP_MAC_update(ctx, data.data, data.len)) ||
+    if (!EVP_MAC_init(ctx, key, SKEP_SHA256_LEN, NULL) ||
+        (data.len > 0 && !EVP_MAC_update(ctx, data.data, data.len)) ||
         !EVP_MAC_final(ctx, out, &len, SKEP_SHA256_LEN))
         return SKEP_ECRYPTO;
     return 0;

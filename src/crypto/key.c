@@ -36,7 +36,8 @@ bool skep_rsa_usable(const EVP_PKEY *pkey)
 }
 
 /* Takes pkey over. */
-static int wrap(struct skep_private_key **out, const struct skep_mem *mem, EVP_PKEY *pkey, enum skep_key_type type)
+static int wrap(struct skep_private_key **out, const struct skep_mem *mem, EVP_PKEY *pkey,
+                enum skep_key_type type)
 {
     struct skep_private_key *key = skep_mem_alloc(mem, sizeof *key);
 
@@ -73,7 +74,8 @@ int skep_private_key_from_ed25519(struct skep_private_key **out, const struct sk
     return wrap(out, mem, pkey, SKEP_KEY_ED25519);
 }
 
-int skep_private_key_from_rsa_der(struct skep_private_key **out, const struct skep_mem *mem, skep_bytes der)
+int skep_private_key_from_rsa_der(struct skep_private_key **out, const struct skep_mem *mem,
+                                  skep_bytes der)
 {
     const unsigned char *at = der.data;
     size_t left = der.len;
@@ -84,7 +86,8 @@ int skep_private_key_from_rsa_der(struct skep_private_key **out, const struct sk
     skep_ossl_get();
     if (der.len == 0 || der.len > SKEP_KEY_TEXT_MAX)
         return SKEP_EKEY;
-    ctx = OSSL_DECODER_CTX_new_for_pkey(&pkey, "DER", "type-specific", "RSA", EVP_PKEY_KEYPAIR, NULL, NULL);
+    ctx = OSSL_DECODER_CTX_new_for_pkey(&pkey, "DER", "type-specific", "RSA", EVP_PKEY_KEYPAIR,
+                                        NULL, NULL);
     if (!ctx)
         return SKEP_ECRYPTO;
     if (!OSSL_DECODER_from_data(ctx, &at, &left) || left > 0) {
@@ -102,7 +105,8 @@ static int no_password(char *buf, int size, int writing, void *user)
     return -1;
 }
 
-int skep_private_key_from_pem(struct skep_private_key **out, const struct skep_mem *mem, skep_bytes pem)
+int skep_private_key_from_pem(struct skep_private_key **out, const struct skep_mem *mem,
+                              skep_bytes pem)
 {
     EVP_PKEY *pkey;
     BIO *bio;
@@ -119,7 +123,8 @@ int skep_private_key_from_pem(struct skep_private_key **out, const struct skep_m
     return wrap_if_usable(out, mem, pkey);
 }
 
-int skep_private_key_new_rsa(struct skep_private_key **out, const struct skep_mem *mem, unsigned bits)
+int skep_private_key_new_rsa(struct skep_private_key **out, const struct skep_mem *mem,
+                             unsigned bits)
 {
     EVP_PKEY *pkey;
 
@@ -255,9 +260,11 @@ static EVP_PKEY *rsa_of_numbers(skep_bytes e, skep_bytes n)
     OSSL_PARAM *params = NULL;
     EVP_PKEY *pkey = NULL;
 
-    if (bn_e && bn_n && build && ctx && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, bn_e) &&
-        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, bn_n) && (params = OSSL_PARAM_BLD_to_param(build)) &&
-        EVP_PKEY_fromdata_init(ctx) > 0 && EVP_PKEY_fromdata(ctx, &pkey, EVP_PKEY_PUBLIC_KEY, params) <= 0)
+    if (bn_e && bn_n && build && ctx &&
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, bn_e) &&
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, bn_n) &&
+        (params = OSSL_PARAM_BLD_to_param(build)) && EVP_PKEY_fromdata_init(ctx) > 0 &&
+        EVP_PKEY_fromdata(ctx, &pkey, EVP_PKEY_PUBLIC_KEY, params) <= 0)
         pkey = NULL;
     OSSL_PARAM_free(params);
     EVP_PKEY_CTX_free(ctx);
@@ -281,14 +288,16 @@ EVP_PKEY *skep_rsa_of_openssh(const struct skep_mem *mem, skep_bytes text)
     EVP_PKEY *pkey = NULL;
 
     skep_ossl_get();
-    if (!skep_bytes_equal(skep_bytes_take(&text, sizeof lead - 1), skep_bytes_str(lead)) || text.len > SKEP_KEY_TEXT_MAX)
+    if (!skep_bytes_equal(skep_bytes_take(&text, sizeof lead - 1), skep_bytes_str(lead)) ||
+        text.len > SKEP_KEY_TEXT_MAX)
         return NULL;
     skep_buf_init(&buf, mem);
     if (skep_base64_decode(&buf, text) < 0)
         goto out;
     blob = skep_buf_view(&buf);
-    if (!take_string(&blob, &name) || !skep_bytes_equal(name, skep_bytes_str("ssh-rsa")) || !take_string(&blob, &e) ||
-        !take_string(&blob, &n) || blob.len > 0 || !is_positive(e) || !is_positive(n))
+    if (!take_string(&blob, &name) || !skep_bytes_equal(name, skep_bytes_str("ssh-rsa")) ||
+        !take_string(&blob, &e) || !take_string(&blob, &n) || blob.len > 0 || !is_positive(e) ||
+        !is_positive(n))
         goto out;
     pkey = rsa_of_numbers(e, n);
     if (pkey && !skep_rsa_usable(pkey)) {

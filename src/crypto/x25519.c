@@ -24,19 +24,22 @@ static EVP_PKEY *private_for_derivation(const uint8_t private_key[SKEP_X25519_LE
 
     skep_ossl_get();
     memcpy(secret, private_key, sizeof secret);
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PRIV_KEY, secret, sizeof secret),
-                           OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, unused, sizeof unused),
-                           OSSL_PARAM_construct_end()};
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PRIV_KEY, secret, sizeof secret),
+        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, unused, sizeof unused),
+        OSSL_PARAM_construct_end()};
 
     ctx = EVP_PKEY_CTX_new_from_name(NULL, "X25519", NULL);
-    if (ctx && EVP_PKEY_fromdata_init(ctx) > 0 && EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_KEYPAIR, params) <= 0)
+    if (ctx && EVP_PKEY_fromdata_init(ctx) > 0 &&
+        EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_KEYPAIR, params) <= 0)
         key = NULL;
     EVP_PKEY_CTX_free(ctx);
     skep_secret_wipe(secret, sizeof secret);
     return key;
 }
 
-int skep_x25519_public(uint8_t public_key[SKEP_X25519_LEN], const uint8_t private_key[SKEP_X25519_LEN])
+int skep_x25519_public(uint8_t public_key[SKEP_X25519_LEN],
+                       const uint8_t private_key[SKEP_X25519_LEN])
 {
     EVP_PKEY *key = private_of(private_key);
     size_t len = SKEP_X25519_LEN;
@@ -51,15 +54,19 @@ int skep_x25519(uint8_t shared[SKEP_X25519_LEN], const uint8_t private_key[SKEP_
 {
     static const uint8_t zero[SKEP_X25519_LEN];
     EVP_PKEY *ours = private_for_derivation(private_key);
-    EVP_PKEY *theirs = EVP_PKEY_new_raw_public_key_ex(NULL, "X25519", NULL, public_key, SKEP_X25519_LEN);
+    EVP_PKEY *theirs =
+        EVP_PKEY_new_raw_public_key_ex(NULL, "X25519", NULL, public_key, SKEP_X25519_LEN);
     EVP_PKEY_CTX *ctx = ours ? EVP_PKEY_CTX_new_from_pkey(NULL, ours, NULL) : NULL;
     size_t len = SKEP_X25519_LEN;
     int rc = SKEP_ECRYPTO;
 
-    if (!theirs || !ctx || EVP_PKEY_derive_init(ctx) <= 0 || EVP_PKEY_derive_set_peer(ctx, theirs) <= 0)
+    if (!theirs || !ctx || EVP_PKEY_derive_init(ctx) <= 0 ||
+        EVP_PKEY_derive_set_peer(ctx, theirs) <= 0)
         goto out;
     /* All was set up, so a failure now is the other side's low-order point: OpenSSL refuses a result of zero. */
-    rc = EVP_PKEY_derive(ctx, shared, &len) > 0 && !skep_secret_equal(shared, zero, sizeof zero) ? 0 : SKEP_EPEER_AUTH;
+    rc = EVP_PKEY_derive(ctx, shared, &len) > 0 && !skep_secret_equal(shared, zero, sizeof zero)
+             ? 0
+             : SKEP_EPEER_AUTH;
 out:
     if (rc < 0) {
         skep_secret_wipe(shared, SKEP_X25519_LEN);

@@ -12,7 +12,8 @@ static uint32_t *slot_of(const struct skep_dht_lookup *l, const struct skep_dht_
 {
     uint32_t slot = skep_map_hash(id->bytes, SKEP_DHT_ID_LEN) & (l->node_table_cap - 1);
 
-    while (l->node_table[slot] != 0 && !skep_dht_id_equal(&l->nodes[l->node_table[slot] - 1].id, id))
+    while (l->node_table[slot] != 0 &&
+           !skep_dht_id_equal(&l->nodes[l->node_table[slot] - 1].id, id))
         slot = (slot + 1) & (l->node_table_cap - 1);
     return &l->node_table[slot];
 }
@@ -44,7 +45,8 @@ static bool grow_pool(struct skep_dht_lookup *l)
 }
 
 /* The index of a node, added if it is new; SKEP_DHT_NO_NODE when there is no room. */
-static uint32_t pool_node(struct skep_dht_lookup *l, const struct skep_dht_id *id, const struct skep_peer_id *peer, uint32_t via)
+static uint32_t pool_node(struct skep_dht_lookup *l, const struct skep_dht_id *id,
+                          const struct skep_peer_id *peer, uint32_t via)
 {
     uint32_t *slot = l->node_cap > 0 ? slot_of(l, id) : NULL;
     struct skep_dht_lookup_node *node;
@@ -67,7 +69,8 @@ static uint32_t pool_node(struct skep_dht_lookup *l, const struct skep_dht_id *i
 
 /* ---- the beam ---- */
 
-static bool nearer(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key, uint64_t head, const struct skep_dht_id *id,
+static bool nearer(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key,
+                   uint64_t head, const struct skep_dht_id *id,
                    const struct skep_dht_candidate *than)
 {
     if (head != than->head)
@@ -75,7 +78,9 @@ static bool nearer(const struct skep_dht_lookup *l, const struct skep_dht_lookup
     return skep_dht_id_nearer(&key->id, id, &l->nodes[than->node].id) < 0;
 }
 
-static struct skep_dht_candidate *find_peer(const struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, const struct skep_peer_id *peer)
+static struct skep_dht_candidate *find_peer(const struct skep_dht_lookup *l,
+                                            struct skep_dht_lookup_key *key,
+                                            const struct skep_peer_id *peer)
 {
     for (size_t i = 0; i < key->count; i++)
         if (skep_peer_id_equal(&l->nodes[key->beam[i].node].peer, peer))
@@ -86,13 +91,14 @@ static struct skep_dht_candidate *find_peer(const struct skep_dht_lookup *l, str
 static void take_out(struct skep_dht_lookup_key *key, struct skep_dht_candidate *candidate)
 {
     key->count--;
-    memmove(candidate, candidate + 1, (key->count - (size_t)(candidate - key->beam)) * sizeof *candidate);
+    memmove(candidate, candidate + 1,
+            (key->count - (size_t)(candidate - key->beam)) * sizeof *candidate);
 }
 
 /* A peer is one node, so that nobody fills a neighbourhood with names of his own. Of two names the nearer one is asked, and what the peer then says
  * it is decides: who lies about others keeps nobody out. @return may the new one come in? */
-static bool settle_names(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint64_t head, const struct skep_dht_id *id,
-                         const struct skep_peer_id *peer)
+static bool settle_names(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint64_t head,
+                         const struct skep_dht_id *id, const struct skep_peer_id *peer)
 {
     struct skep_dht_candidate *other = find_peer(l, key, peer);
 
@@ -104,8 +110,8 @@ static bool settle_names(struct skep_dht_lookup *l, struct skep_dht_lookup_key *
     return true;
 }
 
-bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, const struct skep_dht_id *id,
-                   const struct skep_peer_id *peer, uint32_t via)
+bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
+                   const struct skep_dht_id *id, const struct skep_peer_id *peer, uint32_t via)
 {
     uint64_t head = head_of(&key->id, id);
     uint32_t node;
@@ -120,12 +126,14 @@ bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, c
         return false;
     }
     node = pool_node(l, id, peer, via);
-    if (node == SKEP_DHT_NO_NODE || l->nodes[node].failed || !settle_names(l, key, head, id, &l->nodes[node].peer))
+    if (node == SKEP_DHT_NO_NODE || l->nodes[node].failed ||
+        !settle_names(l, key, head, id, &l->nodes[node].peer))
         return false;
     at = key->count;
     if (key->count == l->beam_cap) {
         /* The farthest falls off, unless its answer is still to come. */
-        if (key->beam[key->count - 1].state == SKEP_DHT_CAND_ASKED || key->beam[key->count - 1].state == SKEP_DHT_CAND_LATE)
+        if (key->beam[key->count - 1].state == SKEP_DHT_CAND_ASKED ||
+            key->beam[key->count - 1].state == SKEP_DHT_CAND_LATE)
             return false;
         key->dropped = true;
         key->count--;
@@ -134,7 +142,8 @@ bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, c
     while (at > 0 && nearer(l, key, head, id, &key->beam[at - 1]))
         at--;
     memmove(key->beam + at + 1, key->beam + at, (key->count - at) * sizeof *key->beam);
-    key->beam[at] = (struct skep_dht_candidate){.head = head, .node = node, .state = SKEP_DHT_CAND_NEW};
+    key->beam[at] =
+        (struct skep_dht_candidate){.head = head, .node = node, .state = SKEP_DHT_CAND_NEW};
     key->count++;
     return at < l->beam;
 }
@@ -151,12 +160,14 @@ int skep_beam_seed(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
         if (node == SKEP_DHT_NO_NODE)
             return l->node_count >= SKEP_DHT_LOOKUP_NODES_MAX ? 0 : SKEP_ENOMEM;
         /* They come nearest first. */
-        key->beam[key->count++] = (struct skep_dht_candidate){.head = head_of(&key->id, &known->id), .node = node, .state = SKEP_DHT_CAND_NEW};
+        key->beam[key->count++] = (struct skep_dht_candidate){
+            .head = head_of(&key->id, &known->id), .node = node, .state = SKEP_DHT_CAND_NEW};
     }
     return 0;
 }
 
-bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint32_t via, const struct skep_dht_find_result *result)
+bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint32_t via,
+                     const struct skep_dht_find_result *result)
 {
     struct skep_dht *dht = l->dht;
     struct skep_dht_repeated ids = result->node_ids, peers = result->peer_ids;
@@ -174,7 +185,8 @@ bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
             dht->stats.bad_messages++;
             break;
         }
-        if (skep_dht_id_equal(&id, &dht->node_id) || skep_bytes_equal(peer_bytes, skep_peer_id_view(&dht->rpc->self)))
+        if (skep_dht_id_equal(&id, &dht->node_id) ||
+            skep_bytes_equal(peer_bytes, skep_peer_id_view(&dht->rpc->self)))
             continue;
         if (key->count == l->beam_cap && head_of(&key->id, &id) > key->beam[key->count - 1].head) {
             key->dropped = true;
@@ -198,7 +210,8 @@ struct skep_dht_candidate *skep_beam_find(struct skep_dht_lookup_key *key, uint3
     return NULL;
 }
 
-void skep_beam_remove(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, struct skep_dht_candidate *candidate)
+void skep_beam_remove(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
+                      struct skep_dht_candidate *candidate)
 {
     size_t at = (size_t)(candidate - key->beam);
 

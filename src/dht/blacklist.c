@@ -14,9 +14,13 @@ struct skep_blacklisted {
 /* Longer than any node lives; keeps the doubling from running out of numbers. */
 static const double ban_us_max = 365.0 * 86400.0 * 1e6;
 
-void skep_blacklist_init(struct skep_blacklist *blacklist, const struct skep_mem *mem, uint64_t base_us, double backoff)
+void skep_blacklist_init(struct skep_blacklist *blacklist, const struct skep_mem *mem,
+                         uint64_t base_us, double backoff)
 {
-    *blacklist = (struct skep_blacklist){.mem = mem, .base_us = base_us, .backoff = backoff >= 1 ? backoff : 1, .peers_max = SKEP_DHT_BLACKLIST_MAX};
+    *blacklist = (struct skep_blacklist){.mem = mem,
+                                         .base_us = base_us,
+                                         .backoff = backoff >= 1 ? backoff : 1,
+                                         .peers_max = SKEP_DHT_BLACKLIST_MAX};
     skep_list_init(&blacklist->by_age);
 }
 
@@ -33,7 +37,8 @@ void skep_blacklist_fini(struct skep_blacklist *blacklist)
         forget(blacklist, blacklist->peers);
 }
 
-static struct skep_blacklisted *find(const struct skep_blacklist *blacklist, const struct skep_peer_id *peer)
+static struct skep_blacklisted *find(const struct skep_blacklist *blacklist,
+                                     const struct skep_peer_id *peer)
 {
     struct skep_blacklisted *b;
 
@@ -63,7 +68,8 @@ static void make_room(struct skep_blacklist *blacklist, uint64_t now_us)
         forget(blacklist, victim);
 }
 
-static struct skep_blacklisted *add(struct skep_blacklist *blacklist, const struct skep_peer_id *peer, uint64_t now_us)
+static struct skep_blacklisted *add(struct skep_blacklist *blacklist,
+                                    const struct skep_peer_id *peer, uint64_t now_us)
 {
     struct skep_blacklisted *b;
 
@@ -82,7 +88,8 @@ static struct skep_blacklisted *add(struct skep_blacklist *blacklist, const stru
     return b;
 }
 
-int skep_blacklist_fail(struct skep_blacklist *blacklist, const struct skep_peer_id *peer, uint64_t now_us)
+int skep_blacklist_fail(struct skep_blacklist *blacklist, const struct skep_peer_id *peer,
+                        uint64_t now_us)
 {
     struct skep_blacklisted *b = find(blacklist, peer);
 
@@ -105,7 +112,8 @@ void skep_blacklist_succeed(struct skep_blacklist *blacklist, const struct skep_
         forget(blacklist, b);
 }
 
-bool skep_blacklist_has(const struct skep_blacklist *blacklist, const struct skep_peer_id *peer, uint64_t now_us)
+bool skep_blacklist_has(const struct skep_blacklist *blacklist, const struct skep_peer_id *peer,
+                        uint64_t now_us)
 {
     const struct skep_blacklisted *b = find(blacklist, peer);
 

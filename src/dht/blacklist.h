@@ -13,23 +13,26 @@ struct skep_blacklisted; /* blacklist.c */
 
 struct skep_blacklist {
     const struct skep_mem *mem;
-    uint64_t base_us; /* 0: nobody is ever blacklisted */
-    double backoff;   /* at least 1 */
+    uint64_t base_us;               /* 0: nobody is ever blacklisted */
+    double backoff;                 /* at least 1 */
     struct skep_blacklisted *peers; /* map by peer id */
     struct skep_list by_age;        /* by their last failure */
     size_t peers_max;
 };
 
-void skep_blacklist_init(struct skep_blacklist *blacklist, const struct skep_mem *mem, uint64_t base_us, double backoff);
+void skep_blacklist_init(struct skep_blacklist *blacklist, const struct skep_mem *mem,
+                         uint64_t base_us, double backoff);
 void skep_blacklist_fini(struct skep_blacklist *blacklist);
 
 /** A call failed. One that fails while it is blacklisted is not punished again. @return 0, SKEP_ENOMEM. */
-int skep_blacklist_fail(struct skep_blacklist *blacklist, const struct skep_peer_id *peer, uint64_t now_us);
+int skep_blacklist_fail(struct skep_blacklist *blacklist, const struct skep_peer_id *peer,
+                        uint64_t now_us);
 
 /** A call succeeded: all is forgotten. */
 void skep_blacklist_succeed(struct skep_blacklist *blacklist, const struct skep_peer_id *peer);
 
-bool skep_blacklist_has(const struct skep_blacklist *blacklist, const struct skep_peer_id *peer, uint64_t now_us);
+bool skep_blacklist_has(const struct skep_blacklist *blacklist, const struct skep_peer_id *peer,
+                        uint64_t now_us);
 
 /** How many peers are to be left alone now. */
 size_t skep_blacklist_count(const struct skep_blacklist *blacklist, uint64_t now_us);

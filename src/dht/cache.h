@@ -16,7 +16,8 @@ struct skep_dht_cache {
 
 /** @param keys_max          0: no limit but the bytes.
  *  @param refresh_before_s  how long before its expiration a key that was read is due again; 0: never. */
-void skep_dht_cache_init(struct skep_dht_cache *cache, const struct skep_mem *mem, size_t bytes_max, size_t keys_max, double ttl_max_s, double refresh_before_s);
+void skep_dht_cache_init(struct skep_dht_cache *cache, const struct skep_mem *mem, size_t bytes_max,
+                         size_t keys_max, double ttl_max_s, double refresh_before_s);
 void skep_dht_cache_fini(struct skep_dht_cache *cache);
 
 /** Forget every key. Versions go on, so that nobody takes what comes next for what was here. */
@@ -24,10 +25,12 @@ void skep_dht_cache_clear(struct skep_dht_cache *cache);
 
 /** A key was read (found here or not): when the cache holds it, it is due refresh_before_s before it expires, or sooner where skep_dht_cache_refresh_soon() was
  *  called, and at most once a second. @return 1 scheduled, 0 not cached, off or tried just now; SKEP_ENOMEM. */
-int skep_dht_cache_used(struct skep_dht_cache *cache, const struct skep_dht_id *key, double now_unix_s);
+int skep_dht_cache_used(struct skep_dht_cache *cache, const struct skep_dht_id *key,
+                        double now_unix_s);
 
 /** Others have something newer: when the cache holds the key it is due at once. */
-int skep_dht_cache_refresh_soon(struct skep_dht_cache *cache, const struct skep_dht_id *key, double now_unix_s);
+int skep_dht_cache_refresh_soon(struct skep_dht_cache *cache, const struct skep_dht_id *key,
+                                double now_unix_s);
 
 /** When the next key is due; INFINITY when none is. */
 double skep_dht_cache_next_refresh(const struct skep_dht_cache *cache);
@@ -35,6 +38,7 @@ double skep_dht_cache_next_refresh(const struct skep_dht_cache *cache);
 /** Take up to `max` keys that are due by now off the schedule.
  *  @param keys        [max]. @param expiration  receives the latest expiration among them: what is fetched should live longer; untouched when none is due.
  *  @return how many. */
-size_t skep_dht_cache_refresh_due(struct skep_dht_cache *cache, double now_unix_s, struct skep_dht_id *keys, size_t max, double *expiration);
+size_t skep_dht_cache_refresh_due(struct skep_dht_cache *cache, double now_unix_s,
+                                  struct skep_dht_id *keys, size_t max, double *expiration);
 
 #endif

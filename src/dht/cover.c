@@ -6,9 +6,9 @@
 /* The first asks of a get: each key at one of its likely holders, by greedy cover: again and again the node that has most of
  * the keys left. One that we are connected to counts four times. */
 struct cover {
-    uint32_t *first; /* [nodes + 1] where a node's keys begin in `keys` */
-    uint32_t *keys;  /* [first[nodes]] */
-    uint32_t *left;  /* [nodes] keys not covered yet */
+    uint32_t *first;  /* [nodes + 1] where a node's keys begin in `keys` */
+    uint32_t *keys;   /* [first[nodes]] */
+    uint32_t *left;   /* [nodes] keys not covered yet */
     uint64_t *rtt_us; /* [nodes]; 0: not connected */
 };
 
@@ -47,7 +47,8 @@ static uint32_t cover_best(const struct skep_dht_lookup *l, const struct cover *
     for (uint32_t n = 0; n < l->node_count; n++) {
         uint32_t weight = c->left[n] * (c->rtt_us[n] > 0 ? 4 : 1);
 
-        if (weight > best_weight || (weight > 0 && weight == best_weight && c->rtt_us[n] < c->rtt_us[best])) {
+        if (weight > best_weight ||
+            (weight > 0 && weight == best_weight && c->rtt_us[n] < c->rtt_us[best])) {
             best = n;
             best_weight = weight;
         }

@@ -11,7 +11,8 @@ void skep_cover_keys(struct skep_dht_lookup *lookup);
 /* ---- what it needs of traverse.c ---- */
 
 /** Plan to ask a candidate for a key. @return false without memory. */
-bool skep_lookup_plan(struct skep_dht_lookup *lookup, struct skep_dht_lookup_key *key, struct skep_dht_candidate *candidate);
+bool skep_lookup_plan(struct skep_dht_lookup *lookup, struct skep_dht_lookup_key *key,
+                      struct skep_dht_candidate *candidate);
 /** May this node be asked: not failed in this lookup, not blacklisted? */
 bool skep_lookup_usable(struct skep_dht_lookup *lookup, const struct skep_dht_lookup_node *node);
 /** Look at this key on the next occasion. */

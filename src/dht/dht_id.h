@@ -23,7 +23,8 @@ void skep_dht_id_from_packed(struct skep_dht_id *out, skep_bytes packed);
 int skep_dht_id_from_wire(struct skep_dht_id *out, skep_bytes bytes);
 
 /** Which of a, b is nearer to target: < 0 a, > 0 b, 0 the same id. */
-static inline int skep_dht_id_nearer(const struct skep_dht_id *target, const struct skep_dht_id *a, const struct skep_dht_id *b)
+static inline int skep_dht_id_nearer(const struct skep_dht_id *target, const struct skep_dht_id *a,
+                                     const struct skep_dht_id *b)
 {
     for (size_t i = 0; i < SKEP_DHT_ID_LEN; i++) {
         int da = a->bytes[i] ^ target->bytes[i], db = b->bytes[i] ^ target->bytes[i];

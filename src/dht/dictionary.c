@@ -6,7 +6,7 @@
 #include "base/msgpack.h"
 
 enum {
-    HEADROOM = 32,    /* the longest header has 6 + 1 + 9 + 9 + 5 bytes */
+    HEADROOM = 32, /* the longest header has 6 + 1 + 9 + 9 + 5 bytes */
     EXPIRATION_LEN = 9,
     ENTRIES_MIN = 4,
     INDEX_MIN = 8,
@@ -37,7 +37,8 @@ size_t skep_dht_value_entries_cost(const struct skep_dht_value *value)
 {
     const struct skep_dht_dictionary *d = value->dictionary;
 
-    return d ? d->items_len + d->live * (sizeof(struct dictionary_entry) + 3 * sizeof(uint32_t)) : 0;
+    return d ? d->items_len + d->live * (sizeof(struct dictionary_entry) + 3 * sizeof(uint32_t))
+             : 0;
 }
 
 struct skep_dht_dictionary *skep_dht_dictionary_new(const struct skep_mem *mem)
@@ -60,7 +61,8 @@ void skep_dht_dictionary_free(struct skep_dht_dictionary *d, const struct skep_m
     skep_mem_free(mem, d);
 }
 
-struct skep_dht_dictionary *skep_dht_dictionary_clone(const struct skep_dht_dictionary *d, const struct skep_mem *mem, bool clear_owners)
+struct skep_dht_dictionary *skep_dht_dictionary_clone(const struct skep_dht_dictionary *d,
+                                                      const struct skep_mem *mem, bool clear_owners)
 {
     struct skep_dht_dictionary *copy = skep_dht_dictionary_new(mem);
 
@@ -156,7 +158,8 @@ static void index_remove(struct skep_dht_dictionary *d, uint32_t entry)
     d->index[hole] = 0;
 }
 
-int skep_dht_dictionary_lookup(const struct skep_dht_dictionary *d, const struct skep_dht_subkey *subkey, uint32_t *index)
+int skep_dht_dictionary_lookup(const struct skep_dht_dictionary *d,
+                               const struct skep_dht_subkey *subkey, uint32_t *index)
 {
     uint32_t mask = d->index_cap - 1;
 
@@ -177,7 +180,8 @@ int skep_dht_dictionary_lookup(const struct skep_dht_dictionary *d, const struct
     return 0;
 }
 
-void skep_dht_dictionary_view(const struct skep_dht_dictionary *d, uint32_t index, struct skep_dht_entry *out)
+void skep_dht_dictionary_view(const struct skep_dht_dictionary *d, uint32_t index,
+                              struct skep_dht_entry *out)
 {
     const struct dictionary_entry *e = &d->entries[index];
     const uint8_t *subkey = d->buf + e->offset + 1;
@@ -233,7 +237,8 @@ static int reserve_bytes(struct skep_dht_dictionary *d, const struct skep_mem *m
     return 0;
 }
 
-int skep_dht_dictionary_reserve(struct skep_dht_dictionary *d, const struct skep_mem *mem, size_t count, size_t len)
+int skep_dht_dictionary_reserve(struct skep_dht_dictionary *d, const struct skep_mem *mem,
+                                size_t count, size_t len)
 {
     int rc = reserve_entries(d, mem, d->used + count);
 
@@ -321,7 +326,9 @@ static void write_item(uint8_t *to, skep_bytes subkey, const struct skep_dht_ent
     skep_put_be64(to, skep_bits_of_double(entry->expiration_unix_s));
 }
 
-int skep_dht_dictionary_add(struct skep_dht_dictionary *d, const struct skep_mem *mem, const struct skep_dht_subkey *subkey, const struct skep_dht_entry *entry)
+int skep_dht_dictionary_add(struct skep_dht_dictionary *d, const struct skep_mem *mem,
+                            const struct skep_dht_subkey *subkey,
+                            const struct skep_dht_entry *entry)
 {
     size_t len = item_len(subkey->normal.len, entry->value.len);
     uint32_t i;
@@ -330,7 +337,8 @@ int skep_dht_dictionary_add(struct skep_dht_dictionary *d, const struct skep_mem
     if (d->live >= SKEP_DHT_DICTIONARY_ENTRIES_MAX || len > SKEP_DHT_DICTIONARY_BYTES_MAX ||
         skep_dht_dictionary_packed_len(d) + len > SKEP_DHT_DICTIONARY_BYTES_MAX)
         return SKEP_EPEER_LIMIT;
-    if ((rc = rebuild_if_worth_it(d, mem)) < 0 || (rc = skep_dht_dictionary_reserve(d, mem, 1, len)) < 0)
+    if ((rc = rebuild_if_worth_it(d, mem)) < 0 ||
+        (rc = skep_dht_dictionary_reserve(d, mem, 1, len)) < 0)
         return rc;
     i = d->used++;
     d->entries[i] = (struct dictionary_entry){.expiration_unix_s = entry->expiration_unix_s,
@@ -350,14 +358,16 @@ int skep_dht_dictionary_add(struct skep_dht_dictionary *d, const struct skep_mem
 }
 
 /* A value of another length goes behind the rest; the old item becomes garbage. */
-static int move_item(struct skep_dht_dictionary *d, const struct skep_mem *mem, uint32_t index, const struct skep_dht_entry *entry)
+static int move_item(struct skep_dht_dictionary *d, const struct skep_mem *mem, uint32_t index,
+                     const struct skep_dht_entry *entry)
 {
     size_t old_len = entry_item_len(&d->entries[index]);
     size_t len = item_len(d->entries[index].subkey_len, entry->value.len);
     struct dictionary_entry *e;
     int rc;
 
-    if (len > SKEP_DHT_DICTIONARY_BYTES_MAX || skep_dht_dictionary_packed_len(d) - old_len + len > SKEP_DHT_DICTIONARY_BYTES_MAX)
+    if (len > SKEP_DHT_DICTIONARY_BYTES_MAX ||
+        skep_dht_dictionary_packed_len(d) - old_len + len > SKEP_DHT_DICTIONARY_BYTES_MAX)
         return SKEP_EPEER_LIMIT;
     if ((rc = reserve_bytes(d, mem, len)) < 0)
         return rc;
@@ -371,7 +381,8 @@ static int move_item(struct skep_dht_dictionary *d, const struct skep_mem *mem, 
     return 0;
 }
 
-static void write_in_place(struct skep_dht_dictionary *d, struct dictionary_entry *e, const struct skep_dht_entry *entry)
+static void write_in_place(struct skep_dht_dictionary *d, struct dictionary_entry *e,
+                           const struct skep_dht_entry *entry)
 {
     uint8_t *value = d->buf + e->offset + 1 + e->subkey_len + bin_header_len(e->value_len);
 
@@ -380,7 +391,8 @@ static void write_in_place(struct skep_dht_dictionary *d, struct dictionary_entr
     skep_put_be64(value + e->value_len + 1, skep_bits_of_double(entry->expiration_unix_s));
 }
 
-int skep_dht_dictionary_replace(struct skep_dht_dictionary *d, const struct skep_mem *mem, uint32_t index, const struct skep_dht_entry *entry)
+int skep_dht_dictionary_replace(struct skep_dht_dictionary *d, const struct skep_mem *mem,
+                                uint32_t index, const struct skep_dht_entry *entry)
 {
     struct dictionary_entry *e = &d->entries[index];
     size_t garbage = d->buf_len - HEADROOM - d->items_len;
@@ -426,7 +438,11 @@ static size_t array_header_len(uint32_t count)
 
 static size_t maxsize_len(uint64_t maxsize)
 {
-    return maxsize == 0 || maxsize > UINT32_MAX ? 9 : maxsize > UINT16_MAX ? 5 : maxsize > UINT8_MAX ? 3 : maxsize > 0x7f ? 2 : 1;
+    return maxsize == 0 || maxsize > UINT32_MAX ? 9
+           : maxsize > UINT16_MAX               ? 5
+           : maxsize > UINT8_MAX                ? 3
+           : maxsize > 0x7f                     ? 2
+                                                : 1;
 }
 
 static size_t payload_len(const struct skep_dht_dictionary *d)
@@ -437,7 +453,8 @@ static size_t payload_len(const struct skep_dht_dictionary *d)
 /* The whole header: extension, outer array, maxsize, latest expiration, header of the items. */
 static size_t write_header(const struct skep_dht_dictionary *d, double latest_unix_s, uint8_t *to)
 {
-    struct skep_buf out = {.data = to, .cap = HEADROOM, .mem = &skep_mem_std}; /* it fits: never grows */
+    struct skep_buf out = {
+        .data = to, .cap = HEADROOM, .mem = &skep_mem_std}; /* it fits: never grows */
 
     skep_msgpack_put_ext(&out, SKEP_EXT_DICTIONARY, (uint32_t)payload_len(d));
     skep_msgpack_put_array(&out, 3);

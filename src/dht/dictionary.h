@@ -30,25 +30,33 @@ struct skep_dht_dictionary {
     struct dictionary_entry *entries;
     uint32_t used, cap; /* entries, those that are gone included */
     uint32_t live;
-    uint32_t *heap;            /* [live] entries, the one that expires first in front; room for cap */
-    uint32_t *index;           /* open addressing: entry + 1 or 0 */
-    uint32_t index_cap;        /* a power of two, at least 2 * live; or 0 */
+    uint32_t *heap;     /* [live] entries, the one that expires first in front; room for cap */
+    uint32_t *index;    /* open addressing: entry + 1 or 0 */
+    uint32_t index_cap; /* a power of two, at least 2 * live; or 0 */
 };
 
 struct skep_dht_dictionary *skep_dht_dictionary_new(const struct skep_mem *mem);
 void skep_dht_dictionary_free(struct skep_dht_dictionary *d, const struct skep_mem *mem);
-struct skep_dht_dictionary *skep_dht_dictionary_clone(const struct skep_dht_dictionary *d, const struct skep_mem *mem, bool clear_owners);
+struct skep_dht_dictionary *skep_dht_dictionary_clone(const struct skep_dht_dictionary *d,
+                                                      const struct skep_mem *mem,
+                                                      bool clear_owners);
 
 /** Make room for items of `len` bytes in all, in `count` entries. @return 0, SKEP_ENOMEM. */
-int skep_dht_dictionary_reserve(struct skep_dht_dictionary *d, const struct skep_mem *mem, size_t count, size_t len);
+int skep_dht_dictionary_reserve(struct skep_dht_dictionary *d, const struct skep_mem *mem,
+                                size_t count, size_t len);
 
 /** @return 1 with *index set, 0 not there, SKEP_ENOMEM. */
-int skep_dht_dictionary_lookup(const struct skep_dht_dictionary *d, const struct skep_dht_subkey *subkey, uint32_t *index);
-void skep_dht_dictionary_view(const struct skep_dht_dictionary *d, uint32_t index, struct skep_dht_entry *out);
+int skep_dht_dictionary_lookup(const struct skep_dht_dictionary *d,
+                               const struct skep_dht_subkey *subkey, uint32_t *index);
+void skep_dht_dictionary_view(const struct skep_dht_dictionary *d, uint32_t index,
+                              struct skep_dht_entry *out);
 
 /** Add an entry that is not there yet, or write over the one at `index`. @return 0, SKEP_EPEER_LIMIT, SKEP_ENOMEM. */
-int skep_dht_dictionary_add(struct skep_dht_dictionary *d, const struct skep_mem *mem, const struct skep_dht_subkey *subkey, const struct skep_dht_entry *entry);
-int skep_dht_dictionary_replace(struct skep_dht_dictionary *d, const struct skep_mem *mem, uint32_t index, const struct skep_dht_entry *entry);
+int skep_dht_dictionary_add(struct skep_dht_dictionary *d, const struct skep_mem *mem,
+                            const struct skep_dht_subkey *subkey,
+                            const struct skep_dht_entry *entry);
+int skep_dht_dictionary_replace(struct skep_dht_dictionary *d, const struct skep_mem *mem,
+                                uint32_t index, const struct skep_dht_entry *entry);
 void skep_dht_dictionary_remove(struct skep_dht_dictionary *d, uint32_t index);
 
 /** Put the items in order, without what is gone. @return 0, SKEP_ENOMEM. */

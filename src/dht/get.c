@@ -76,7 +76,8 @@ static void leave(struct get *g, struct waiter *w, bool hard)
 
 static void disown_searches(struct get *g)
 {
-    SKEP_LIST_EACH(&g->dht->lookups, entry, after) {
+    SKEP_LIST_EACH(&g->dht->lookups, entry, after)
+    {
         struct skep_dht_lookup *l = SKEP_LIST_ITEM(entry, struct skep_dht_lookup, entry);
         struct search *search = l->want_values ? l->user : NULL;
 
@@ -175,7 +176,9 @@ static void on_deadline(struct skep_timer *timer)
 
 /* The value of a result that can be believed. hivemind keeps and serves what never expires (+infinity), so that is believed too; our
  * own storage and cache refuse it. @return NULL if it cannot be believed, or has expired. */
-static struct skep_dht_value *decode_found(struct skep_dht *dht, const struct skep_dht_lookup_key *key, const struct skep_dht_find_result *result)
+static struct skep_dht_value *decode_found(struct skep_dht *dht,
+                                           const struct skep_dht_lookup_key *key,
+                                           const struct skep_dht_find_result *result)
 {
     struct skep_dht_value *value = NULL;
     struct skep_dht_entry gone;
@@ -184,8 +187,10 @@ static struct skep_dht_value *decode_found(struct skep_dht *dht, const struct sk
     int rc;
 
     if (result->type == SKEP_DHT_FOUND_PLAIN)
-        rc = !isnan(result->expiration_unix_s) ? skep_dht_value_new_plain(&value, dht->mem, result->value, result->expiration_unix_s)
-                                                 : SKEP_EPEER_PROTO;
+        rc = !isnan(result->expiration_unix_s)
+                 ? skep_dht_value_new_plain(&value, dht->mem, result->value,
+                                            result->expiration_unix_s)
+                 : SKEP_EPEER_PROTO;
     else
         rc = skep_dht_value_decode(&value, dht->mem, result->value);
     if (rc < 0) {
@@ -205,7 +210,8 @@ static struct skep_dht_value *decode_found(struct skep_dht *dht, const struct sk
     return NULL;
 }
 
-static bool on_found(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint32_t node, const struct skep_dht_find_result *result)
+static bool on_found(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint32_t node,
+                     const struct skep_dht_find_result *result)
 {
     struct skep_dht *dht = l->dht;
     struct skep_dht_value *value = decode_found(dht, key, result);
@@ -216,7 +222,8 @@ static bool on_found(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
     if (key->finished) {
         /* Too late for those who asked; the next one finds it at home. */
         if (dht->options.cache_locally && !key->best)
-            (void)skep_dht_storage_store_value(&dht->cache.storage, &key->id, value, skep_env_unix_s(dht->env));
+            (void)skep_dht_storage_store_value(&dht->cache.storage, &key->id, value,
+                                               skep_env_unix_s(dht->env));
         skep_dht_value_unref(value);
         return false;
     }
@@ -231,7 +238,8 @@ static bool on_found(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
 
 /* ---- caching what was found ---- */
 
-static double expiration_of(struct skep_dht_storage *storage, const struct skep_dht_id *key, double now)
+static double expiration_of(struct skep_dht_storage *storage, const struct skep_dht_id *key,
+                            double now)
 {
     const struct skep_dht_item *item = skep_dht_storage_get(storage, key, now);
 
@@ -247,7 +255,8 @@ static void cache_result(struct skep_dht_lookup *l, struct skep_dht_lookup_key *
 
     if (!key->best || key->source == SKEP_DHT_NO_NODE)
         return;
-    held = SKEP_MAX(expiration_of(&dht->storage, &key->id, now), expiration_of(&dht->cache.storage, &key->id, now));
+    held = SKEP_MAX(expiration_of(&dht->storage, &key->id, now),
+                    expiration_of(&dht->cache.storage, &key->id, now));
     if (key->best->expiration_unix_s <= held)
         return;
     if (dht->options.cache_locally || search->is_refresh)
@@ -331,7 +340,8 @@ static bool look_at_home(struct get *g, struct waiter *w, const struct skep_dht_
         return false;
     stored = skep_dht_storage_get(&dht->storage, key, now);
     cached = g->is_refresh ? NULL : skep_dht_storage_get(&dht->cache.storage, key, now);
-    if (cached && cached->by_refresh.place == SKEP_HEAP_NONE && skep_dht_cache_used(&dht->cache, key, now) == 1)
+    if (cached && cached->by_refresh.place == SKEP_HEAP_NONE &&
+        skep_dht_cache_used(&dht->cache, key, now) == 1)
         skep_dht_refresh_schedule(dht);
     if (stored && (!cached || stored->value->expiration_unix_s >= cached->value->expiration_unix_s))
         w->home = skep_dht_value_ref(stored->value);
@@ -342,7 +352,8 @@ static bool look_at_home(struct get *g, struct waiter *w, const struct skep_dht_
     if (w->home->expiration_unix_s >= g->sufficient_unix_s)
         return true;
     if (stored && cached)
-        (void)skep_dht_value_merge(&w->home, w->home == stored->value ? cached->value : stored->value);
+        (void)skep_dht_value_merge(&w->home,
+                                   w->home == stored->value ? cached->value : stored->value);
     return false;
 }
 
@@ -383,7 +394,8 @@ static void announce(struct get *g, struct skep_dht_lookup_key *key)
 }
 
 /* One lookup for the keys marked missing. */
-static int search_for(struct get *g, const struct skep_dht_id *keys, const uint32_t *missing, uint32_t count)
+static int search_for(struct get *g, const struct skep_dht_id *keys, const uint32_t *missing,
+                      uint32_t count)
 {
     struct skep_dht_lookup *l;
     struct search *search;
@@ -472,8 +484,8 @@ static void deliver_home(struct get *g, const struct skep_dht_id *keys)
         end_get(g, 0);
 }
 
-static int start(struct skep_dht *dht, struct skep_dht_get *owner, const struct skep_dht_id *keys, size_t count,
-                 const struct skep_dht_get_options *options, bool is_refresh)
+static int start(struct skep_dht *dht, struct skep_dht_get *owner, const struct skep_dht_id *keys,
+                 size_t count, const struct skep_dht_get_options *options, bool is_refresh)
 {
     struct get *g;
     int rc;
@@ -499,7 +511,9 @@ static int start(struct skep_dht *dht, struct skep_dht_get *owner, const struct 
     }
     skep_list_push_back(&dht->gets, &g->entry);
     owner->op.state = &g->head;
-    rc = options->deadline_us > 0 ? skep_timer_start(&dht->env->timers, &g->deadline, options->deadline_us) : 0;
+    rc = options->deadline_us > 0
+             ? skep_timer_start(&dht->env->timers, &g->deadline, options->deadline_us)
+             : 0;
     if (rc == 0)
         rc = begin(g, keys);
     if (rc < 0) {
@@ -512,13 +526,15 @@ static int start(struct skep_dht *dht, struct skep_dht_get *owner, const struct 
     return 0;
 }
 
-int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get, const struct skep_dht_id *keys, size_t count,
+int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get,
+                       const struct skep_dht_id *keys, size_t count,
                        const struct skep_dht_get_options *options)
 {
     return start(dht, get, keys, count, options, false);
 }
 
-int skep_dht_get_start_refresh(struct skep_dht *dht, struct skep_dht_get *get, const struct skep_dht_id *keys, size_t count,
+int skep_dht_get_start_refresh(struct skep_dht *dht, struct skep_dht_get *get,
+                               const struct skep_dht_id *keys, size_t count,
                                const struct skep_dht_get_options *options)
 {
     return start(dht, get, keys, count, options, true);

@@ -28,8 +28,9 @@ struct join {
     struct skep_dht *dht;
     struct skep_list entry; /* dht->joins */
     struct skep_dht_join *owner;
-    struct skep_timer kick;  /* what failed at the start is told on the next turn */
-    struct skep_timer timer; /* the rest of the initial peers, or the search for our own id, has had its time */
+    struct skep_timer kick; /* what failed at the start is told on the next turn */
+    struct skep_timer
+        timer; /* the rest of the initial peers, or the search for our own id, has had its time */
     uint64_t until_us;
     struct skep_dht_lookup *lookup;
     bool finding;
@@ -91,7 +92,8 @@ static void blame(struct join *j, const struct contact *c, const char *why)
     int n;
 
     skep_text_escape(maddr, sizeof maddr, skep_bytes_str(c->maddr));
-    n = snprintf(j->text + j->text_len, TEXT_MAX - j->text_len, "%s%s: %s", j->text_len > 0 ? "; " : "", maddr, why);
+    n = snprintf(j->text + j->text_len, TEXT_MAX - j->text_len, "%s%s: %s",
+                 j->text_len > 0 ? "; " : "", maddr, why);
     if (n > 0)
         j->text_len = SKEP_MIN(j->text_len + (size_t)n, (size_t)TEXT_MAX - 1);
     skep_log(j->dht->env, SKEP_LOG_INFO, "initial peer %s: %s", maddr, why);
@@ -189,14 +191,16 @@ static void settle(struct contact *c, int rc, const char *why)
         j->strict_rc = rc;
     j->taken |= rc == SKEP_EIDENTITYTAKEN;
     j->answered += rc == 0 || rc == SKEP_EPEER_CLOCK || rc == SKEP_EPEER_UNVERIFIED;
-    if (j->left == 0 || (j->answered > 0 && !skep_timer_running(&j->timer) &&
-                         skep_env_after(j->dht->env, &j->timer, j->until_us > now ? j->until_us - now : 0) < 0))
+    if (j->left == 0 ||
+        (j->answered > 0 && !skep_timer_running(&j->timer) &&
+         skep_env_after(j->dht->env, &j->timer, j->until_us > now ? j->until_us - now : 0) < 0))
         judge(j);
 }
 
 /* ---- one initial peer ---- */
 
-static void on_pong(struct skep_dht_ping *ping, int rc, const struct skep_dht_ping_response *response)
+static void on_pong(struct skep_dht_ping *ping, int rc,
+                    const struct skep_dht_ping_response *response)
 {
     struct contact *c = SKEP_CONTAINER_OF(ping, struct contact, ping);
     struct skep_dht *dht = c->join->dht;
@@ -208,13 +212,16 @@ static void on_pong(struct skep_dht_ping *ping, int rc, const struct skep_dht_pi
         return;
     }
     if (!dht->options.client_mode && !response->available) {
-        settle(c, SKEP_EPEER_UNVERIFIED, "it cannot reach us back: we are behind a firewall, or another peer has our identity");
+        settle(
+            c, SKEP_EPEER_UNVERIFIED,
+            "it cannot reach us back: we are behind a firewall, or another peer has our identity");
         return;
     }
     /* An absent time is 0; NaN compares false with everything, so it is asked the other way round. */
-    if (response->dht_time != 0 &&
-        !(response->dht_time >= ping->sent_unix_s - CLOCK_SKEW_MAX_S && response->dht_time <= now + CLOCK_SKEW_MAX_S)) {
-        snprintf(why, sizeof why, "its clock differs from ours by %.1f s", response->dht_time - now);
+    if (response->dht_time != 0 && !(response->dht_time >= ping->sent_unix_s - CLOCK_SKEW_MAX_S &&
+                                     response->dht_time <= now + CLOCK_SKEW_MAX_S)) {
+        snprintf(why, sizeof why, "its clock differs from ours by %.1f s",
+                 response->dht_time - now);
         settle(c, SKEP_EPEER_CLOCK, why);
         return;
     }
@@ -227,7 +234,8 @@ static void on_dialled(struct skep_rpc_dial *dial, int rc, const struct skep_pee
     struct skep_dht *dht = c->join->dht;
 
     if (rc == SKEP_ESELF)
-        rc = SKEP_EIDENTITYTAKEN; /* whoever answers there has our key: another, or we ourselves; alone it is no swarm to join */
+        rc =
+            SKEP_EIDENTITYTAKEN; /* whoever answers there has our key: another, or we ourselves; alone it is no swarm to join */
     c->ping.done = on_pong;
     if (rc == 0)
         rc = skep_dht_ping_start(dht, &c->ping, peer, dht->options.ensure_bootstrap_success);
@@ -256,7 +264,8 @@ static void on_started(struct skep_timer *timer)
     }
 }
 
-int skep_dht_join_start(struct skep_dht *dht, struct skep_dht_join *owner, const char *const *maddrs, size_t maddr_count)
+int skep_dht_join_start(struct skep_dht *dht, struct skep_dht_join *owner,
+                        const char *const *maddrs, size_t maddr_count)
 {
     struct join *j = skep_mem_zalloc(dht->mem, 1, sizeof *j + maddr_count * sizeof j->contacts[0]);
     int rc;

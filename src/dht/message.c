@@ -179,7 +179,9 @@ bool skep_dht_next_double(struct skep_dht_repeated *list, double *out)
     switch (next_scalar(list, &field)) {
     case 0: return false;
     case 1: *out = skep_double_of_bits(field.value); return true;
-    default: *out = skep_double_of_bits(skep_get_le64(skep_bytes_take(&list->packed, 8).data)); return true;
+    default:
+        *out = skep_double_of_bits(skep_get_le64(skep_bytes_take(&list->packed, 8).data));
+        return true;
     }
 }
 
@@ -198,13 +200,16 @@ bool skep_dht_next_bool(struct skep_dht_repeated *list, bool *out)
     }
 }
 
-bool skep_dht_store_request_next(struct skep_dht_store_request *request, struct skep_dht_store_item *item)
+bool skep_dht_store_request_next(struct skep_dht_store_request *request,
+                                 struct skep_dht_store_item *item)
 {
     if (request->count == 0)
         return false;
     request->count--;
-    return skep_dht_next_bytes(&request->keys, &item->key) && skep_dht_next_bytes(&request->subkeys, &item->subkey) &&
-           skep_dht_next_bytes(&request->values, &item->value) && skep_dht_next_double(&request->expirations, &item->expiration_unix_s) &&
+    return skep_dht_next_bytes(&request->keys, &item->key) &&
+           skep_dht_next_bytes(&request->subkeys, &item->subkey) &&
+           skep_dht_next_bytes(&request->values, &item->value) &&
+           skep_dht_next_double(&request->expirations, &item->expiration_unix_s) &&
            skep_dht_next_bool(&request->in_cache, &item->in_cache);
 }
 
@@ -349,14 +354,16 @@ static void put_sender(struct skep_buf *out, uint32_t number, const struct skep_
         skep_pb_put_bytes(out, NODE_ID, id_view(own_id));
 }
 
-void skep_dht_ping_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id, bool validate)
+void skep_dht_ping_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id,
+                                  bool validate)
 {
     put_sender(out, PING_PEER, own_id);
     if (validate)
         skep_pb_put_varint(out, PING_VALIDATE, 1);
 }
 
-void skep_dht_ping_response_encode(struct skep_buf *out, const struct skep_dht_id *own_id, double dht_time, bool available)
+void skep_dht_ping_response_encode(struct skep_buf *out, const struct skep_dht_id *own_id,
+                                   double dht_time, bool available)
 {
     put_sender(out, PING_PEER, own_id);
     if (skep_bits_of_double(dht_time) != 0)
@@ -365,7 +372,8 @@ void skep_dht_ping_response_encode(struct skep_buf *out, const struct skep_dht_i
         skep_pb_put_varint(out, PING_AVAILABLE, 1);
 }
 
-void skep_dht_find_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id, const struct skep_dht_id *keys, size_t count)
+void skep_dht_find_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id,
+                                  const struct skep_dht_id *keys, size_t count)
 {
     if (!skep_buf_reserve(out, (count + 1) * (NODE_INFO_LEN + 2)))
         return;
@@ -381,10 +389,12 @@ static size_t bytes_field_len(size_t len)
 
 size_t skep_dht_store_item_len(const struct skep_dht_store_item *item)
 {
-    return bytes_field_len(item->key.len) + bytes_field_len(item->subkey.len) + bytes_field_len(item->value.len) + 8 + 1;
+    return bytes_field_len(item->key.len) + bytes_field_len(item->subkey.len) +
+           bytes_field_len(item->value.len) + 8 + 1;
 }
 
-void skep_dht_store_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id, const struct skep_dht_store_item *items, size_t count)
+void skep_dht_store_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id,
+                                   const struct skep_dht_store_item *items, size_t count)
 {
     size_t len = 2 * (1 + SKEP_VARINT_LEN_MAX) + 2 + NODE_INFO_LEN;
     uint8_t *to;
@@ -412,7 +422,8 @@ void skep_dht_store_request_encode(struct skep_buf *out, const struct skep_dht_i
     put_sender(out, STORE_PEER, own_id);
 }
 
-void skep_dht_store_response_encode(struct skep_buf *out, const struct skep_dht_id *own_id, const bool *store_ok, size_t count)
+void skep_dht_store_response_encode(struct skep_buf *out, const struct skep_dht_id *own_id,
+                                    const bool *store_ok, size_t count)
 {
     if (count > 0)
         skep_pb_put_header(out, STORED_OK, count);
@@ -421,8 +432,10 @@ void skep_dht_store_response_encode(struct skep_buf *out, const struct skep_dht_
     put_sender(out, STORED_PEER, own_id);
 }
 
-static size_t result_content_len(enum skep_dht_found type, skep_bytes value, double expiration_unix_s,
-                                 const struct skep_routing_node *const *nearest, size_t nearest_count)
+static size_t result_content_len(enum skep_dht_found type, skep_bytes value,
+                                 double expiration_unix_s,
+                                 const struct skep_routing_node *const *nearest,
+                                 size_t nearest_count)
 {
     size_t len = nearest_count * NODE_INFO_LEN;
 
@@ -434,14 +447,19 @@ static size_t result_content_len(enum skep_dht_found type, skep_bytes value, dou
     return len + (skep_bits_of_double(expiration_unix_s) != 0 ? 1 + 8 : 0);
 }
 
-size_t skep_dht_find_result_len(enum skep_dht_found type, skep_bytes value, double expiration_unix_s,
-                                const struct skep_routing_node *const *nearest, size_t nearest_count)
+size_t skep_dht_find_result_len(enum skep_dht_found type, skep_bytes value,
+                                double expiration_unix_s,
+                                const struct skep_routing_node *const *nearest,
+                                size_t nearest_count)
 {
-    return bytes_field_len(result_content_len(type, value, expiration_unix_s, nearest, nearest_count));
+    return bytes_field_len(
+        result_content_len(type, value, expiration_unix_s, nearest, nearest_count));
 }
 
-void skep_dht_find_result_encode(struct skep_buf *out, enum skep_dht_found type, skep_bytes value, double expiration_unix_s,
-                                 const struct skep_routing_node *const *nearest, size_t nearest_count)
+void skep_dht_find_result_encode(struct skep_buf *out, enum skep_dht_found type, skep_bytes value,
+                                 double expiration_unix_s,
+                                 const struct skep_routing_node *const *nearest,
+                                 size_t nearest_count)
 {
     size_t len = result_content_len(type, value, expiration_unix_s, nearest, nearest_count);
 

@@ -71,13 +71,18 @@ struct skep_dht_find_response {
     struct skep_dht_repeated results; /* bytes: skep_dht_find_result_decode() each */
 };
 
-enum skep_dht_found { SKEP_DHT_NOT_FOUND = 0, SKEP_DHT_FOUND_PLAIN = 1, SKEP_DHT_FOUND_DICTIONARY = 2 };
+enum skep_dht_found {
+    SKEP_DHT_NOT_FOUND = 0,
+    SKEP_DHT_FOUND_PLAIN = 1,
+    SKEP_DHT_FOUND_DICTIONARY = 2
+};
 
 struct skep_dht_find_result {
     enum skep_dht_found type;
     skep_bytes value; /* or the packed dictionary */
     double expiration_unix_s;
-    struct skep_dht_repeated node_ids, peer_ids; /* bytes, aligned: only as many as the shorter list has */
+    struct skep_dht_repeated node_ids,
+        peer_ids; /* bytes, aligned: only as many as the shorter list has */
 };
 
 /* ---- decode: bytes of a peer. @return 0; SKEP_EPEER_FRAME (malformed protobuf), SKEP_EPEER_PROTO (an id of more than 160 bits, lists of different
@@ -92,7 +97,8 @@ int skep_dht_find_result_decode(struct skep_dht_find_result *out, skep_bytes in)
 
 /** One item of a store request that has been decoded. */
 struct skep_dht_store_item {
-    skep_bytes key; /* as on the wire: validators sign these bytes; skep_dht_id_from_wire() checks them */
+    skep_bytes
+        key; /* as on the wire: validators sign these bytes; skep_dht_id_from_wire() checks them */
     skep_bytes subkey; /* `c0`: plain; empty: `value` is a whole dictionary */
     skep_bytes value;
     double expiration_unix_s;
@@ -100,24 +106,34 @@ struct skep_dht_store_item {
 };
 
 /** Walk the items: changes the cursors in `request`. @return false at the end. */
-bool skep_dht_store_request_next(struct skep_dht_store_request *request, struct skep_dht_store_item *item);
+bool skep_dht_store_request_next(struct skep_dht_store_request *request,
+                                 struct skep_dht_store_item *item);
 
 /* ---- encode: appended to `out`, whose rc tells. own_id NULL: client mode, an empty NodeInfo. ---- */
-void skep_dht_ping_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id, bool validate);
-void skep_dht_ping_response_encode(struct skep_buf *out, const struct skep_dht_id *own_id, double dht_time, bool available);
-void skep_dht_find_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id, const struct skep_dht_id *keys, size_t count);
-void skep_dht_store_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id, const struct skep_dht_store_item *items, size_t count);
-void skep_dht_store_response_encode(struct skep_buf *out, const struct skep_dht_id *own_id, const bool *store_ok, size_t count);
+void skep_dht_ping_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id,
+                                  bool validate);
+void skep_dht_ping_response_encode(struct skep_buf *out, const struct skep_dht_id *own_id,
+                                   double dht_time, bool available);
+void skep_dht_find_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id,
+                                  const struct skep_dht_id *keys, size_t count);
+void skep_dht_store_request_encode(struct skep_buf *out, const struct skep_dht_id *own_id,
+                                   const struct skep_dht_store_item *items, size_t count);
+void skep_dht_store_response_encode(struct skep_buf *out, const struct skep_dht_id *own_id,
+                                    const bool *store_ok, size_t count);
 
 /** Bytes that one item adds to a store request, at most. */
 size_t skep_dht_store_item_len(const struct skep_dht_store_item *item);
 
 /** A find response is written one result after the other, in the order of the keys, and then ended. */
-void skep_dht_find_result_encode(struct skep_buf *out, enum skep_dht_found type, skep_bytes value, double expiration_unix_s,
-                                 const struct skep_routing_node *const *nearest, size_t nearest_count);
+void skep_dht_find_result_encode(struct skep_buf *out, enum skep_dht_found type, skep_bytes value,
+                                 double expiration_unix_s,
+                                 const struct skep_routing_node *const *nearest,
+                                 size_t nearest_count);
 /** Bytes that skep_dht_find_result_encode() would add. */
-size_t skep_dht_find_result_len(enum skep_dht_found type, skep_bytes value, double expiration_unix_s,
-                                const struct skep_routing_node *const *nearest, size_t nearest_count);
+size_t skep_dht_find_result_len(enum skep_dht_found type, skep_bytes value,
+                                double expiration_unix_s,
+                                const struct skep_routing_node *const *nearest,
+                                size_t nearest_count);
 void skep_dht_find_response_end(struct skep_buf *out, const struct skep_dht_id *own_id);
 
 #endif

@@ -39,14 +39,16 @@ void skep_dht_options_default(struct skep_dht_options *options)
 
 static bool options_are_valid(const struct skep_dht_options *o)
 {
-    return o->bucket_size >= 1 && o->bucket_size <= SKEP_DHT_BUCKET_SIZE_MAX && o->num_replicas >= 1 && o->num_replicas <= o->bucket_size &&
-           o->depth_modulo >= 1 && o->wait_timeout_us > 0 && o->ttl_max_s > 0 && o->blacklist_backoff >= 1;
+    return o->bucket_size >= 1 && o->bucket_size <= SKEP_DHT_BUCKET_SIZE_MAX &&
+           o->num_replicas >= 1 && o->num_replicas <= o->bucket_size && o->depth_modulo >= 1 &&
+           o->wait_timeout_us > 0 && o->ttl_max_s > 0 && o->blacklist_backoff >= 1;
 }
 
 static void init_lists(struct skep_dht *dht)
 {
-    struct skep_list *lists[] = {&dht->pings, &dht->validations, &dht->storings, &dht->favours, &dht->lookups,
-                                 &dht->joins,   &dht->gets,    &dht->stores, &dht->refreshes};
+    struct skep_list *lists[] = {&dht->pings,   &dht->validations, &dht->storings,
+                                 &dht->favours, &dht->lookups,     &dht->joins,
+                                 &dht->gets,    &dht->stores,      &dht->refreshes};
 
     for (size_t i = 0; i < SKEP_COUNT_OF(lists); i++)
         skep_list_init(lists[i]);
@@ -55,13 +57,15 @@ static void init_lists(struct skep_dht *dht)
 static void init_parts(struct skep_dht *dht)
 {
     const struct skep_dht_options *o = &dht->options;
-    const struct skep_dht_storage_options storage = {.mem = dht->mem, .bytes_max = o->storage_bytes, .ttl_max_s = o->ttl_max_s};
+    const struct skep_dht_storage_options storage = {
+        .mem = dht->mem, .bytes_max = o->storage_bytes, .ttl_max_s = o->ttl_max_s};
 
     init_lists(dht);
     skep_dht_requests_init(dht);
     skep_dht_storage_init(&dht->storage, &storage);
     skep_dht_push_init(dht);
-    skep_dht_cache_init(&dht->cache, dht->mem, o->cache_bytes, o->cache_size, o->ttl_max_s, (double)o->cache_refresh_before_expiry_us / 1e6);
+    skep_dht_cache_init(&dht->cache, dht->mem, o->cache_bytes, o->cache_size, o->ttl_max_s,
+                        (double)o->cache_refresh_before_expiry_us / 1e6);
     skep_blacklist_init(&dht->blacklist, dht->mem, o->blacklist_time_us, o->blacklist_backoff);
     skep_validators_init(&dht->validators, dht->mem);
     skep_once_init(&dht->verified, dht->mem, SKEP_DHT_VERIFY_INTERVAL_US, SKEP_DHT_ONCE_PEERS_MAX);
@@ -87,7 +91,8 @@ static void fini_parts(struct skep_dht *dht)
     skep_mem_free(dht->mem, dht);
 }
 
-int skep_dht_new(struct skep_dht **out, struct skep_env *env, struct skep_rpc *rpc, const struct skep_dht_options *options)
+int skep_dht_new(struct skep_dht **out, struct skep_env *env, struct skep_rpc *rpc,
+                 const struct skep_dht_options *options)
 {
     struct skep_dht *dht;
     int rc;
@@ -107,7 +112,8 @@ int skep_dht_new(struct skep_dht **out, struct skep_env *env, struct skep_rpc *r
     rc = options->has_node_id ? 0 : env->entropy(env, dht->node_id.bytes, SKEP_DHT_ID_LEN);
     dht->told_id = options->client_mode ? NULL : &dht->node_id;
     if (rc == 0)
-        rc = skep_routing_init(&dht->table, dht->mem, &dht->node_id, options->bucket_size, options->depth_modulo, SKEP_DHT_REPLACEMENTS_MAX);
+        rc = skep_routing_init(&dht->table, dht->mem, &dht->node_id, options->bucket_size,
+                               options->depth_modulo, SKEP_DHT_REPLACEMENTS_MAX);
     if (rc == 0) {
         dht->nearest = skep_mem_alloc(dht->mem, options->bucket_size * sizeof *dht->nearest);
         rc = dht->nearest ? 0 : SKEP_ENOMEM;
@@ -205,7 +211,8 @@ static void free_probe(struct probe *probe)
     skep_mem_free(probe->dht->mem, probe);
 }
 
-static void on_probed(struct skep_dht_ping *ping, int rc, const struct skep_dht_ping_response *response)
+static void on_probed(struct skep_dht_ping *ping, int rc,
+                      const struct skep_dht_ping_response *response)
 {
     (void)rc;
     (void)response;
@@ -231,7 +238,8 @@ static void probe(struct skep_dht *dht, const struct skep_peer_id *peer)
 
 static void cancel_pings(struct skep_dht *dht)
 {
-    SKEP_LIST_EACH(&dht->pings, entry, after) {
+    SKEP_LIST_EACH(&dht->pings, entry, after)
+    {
         struct probe *probe = SKEP_LIST_ITEM(entry, struct probe, entry);
 
         skep_dht_request_cancel(&probe->ping.request);
@@ -239,7 +247,8 @@ static void cancel_pings(struct skep_dht *dht)
     }
 }
 
-void skep_dht_met(struct skep_dht *dht, const struct skep_dht_id *id, const struct skep_peer_id *peer)
+void skep_dht_met(struct skep_dht *dht, const struct skep_dht_id *id,
+                  const struct skep_peer_id *peer)
 {
     struct skep_routing_node to_ping;
 
@@ -251,7 +260,8 @@ void skep_dht_met(struct skep_dht *dht, const struct skep_dht_id *id, const stru
         probe(dht, &to_ping.peer);
 }
 
-void skep_dht_heard(struct skep_dht *dht, const struct skep_dht_sender *sender, const struct skep_peer_id *peer)
+void skep_dht_heard(struct skep_dht *dht, const struct skep_dht_sender *sender,
+                    const struct skep_peer_id *peer)
 {
     const struct skep_routing_node *known;
     struct skep_routing_node to_ping;
@@ -267,7 +277,8 @@ void skep_dht_heard(struct skep_dht *dht, const struct skep_dht_sender *sender, 
             probe(dht, &to_ping.peer);
         return;
     }
-    if (dht->ping_count < SKEP_DHT_PINGS_MAX && skep_once_take(&dht->verified, peer, skep_env_now_us(dht->env))) {
+    if (dht->ping_count < SKEP_DHT_PINGS_MAX &&
+        skep_once_take(&dht->verified, peer, skep_env_now_us(dht->env))) {
         dht->stats.verifications++;
         probe(dht, peer);
     }
@@ -287,9 +298,11 @@ void skep_dht_failed(struct skep_dht *dht, const struct skep_peer_id *peer, int 
 
 /* ---- values and validators ---- */
 
-static struct skep_dht_signable signable(skep_bytes key, skep_bytes subkey, skep_bytes value, double expiration_unix_s)
+static struct skep_dht_signable signable(skep_bytes key, skep_bytes subkey, skep_bytes value,
+                                         double expiration_unix_s)
 {
-    return (struct skep_dht_signable){.key = key, .subkey = subkey, .value = value, .expiration_unix_s = expiration_unix_s};
+    return (struct skep_dht_signable){
+        .key = key, .subkey = subkey, .value = value, .expiration_unix_s = expiration_unix_s};
 }
 
 bool skep_dht_valid(struct skep_dht *dht, skep_bytes key, const struct skep_dht_value *value)
@@ -301,7 +314,8 @@ bool skep_dht_valid(struct skep_dht *dht, skep_bytes key, const struct skep_dht_
     if (dht->validators.count == 0)
         return true;
     if (!value->is_dictionary) {
-        record = signable(key, skep_bytes_of(plain_subkey, 1), value->plain, value->expiration_unix_s);
+        record =
+            signable(key, skep_bytes_of(plain_subkey, 1), value->plain, value->expiration_unix_s);
         return skep_validators_validate(&dht->validators, &record) == 0;
     }
     while (skep_dht_value_next(value, &cursor, &entry)) {
@@ -312,7 +326,8 @@ bool skep_dht_valid(struct skep_dht *dht, skep_bytes key, const struct skep_dht_
     return true;
 }
 
-static int strip_dictionary(struct skep_dht *dht, skep_bytes key, const struct skep_dht_value *value, struct skep_dht_value *into)
+static int strip_dictionary(struct skep_dht *dht, skep_bytes key,
+                            const struct skep_dht_value *value, struct skep_dht_value *into)
 {
     struct skep_dht_entry entry;
     struct skep_buf scratch;
@@ -321,7 +336,8 @@ static int strip_dictionary(struct skep_dht *dht, skep_bytes key, const struct s
 
     skep_buf_init(&scratch, dht->mem);
     while (rc >= 0 && skep_dht_value_next(value, &cursor, &entry)) {
-        struct skep_dht_signable record = signable(key, entry.subkey, entry.value, entry.expiration_unix_s);
+        struct skep_dht_signable record =
+            signable(key, entry.subkey, entry.value, entry.expiration_unix_s);
         skep_bytes bare;
 
         skep_buf_clear(&scratch);
@@ -333,9 +349,11 @@ static int strip_dictionary(struct skep_dht *dht, skep_bytes key, const struct s
     return SKEP_MIN(rc, 0);
 }
 
-static int strip_plain(struct skep_dht *dht, skep_bytes key, const struct skep_dht_value *value, struct skep_dht_value **out)
+static int strip_plain(struct skep_dht *dht, skep_bytes key, const struct skep_dht_value *value,
+                       struct skep_dht_value **out)
 {
-    struct skep_dht_signable record = signable(key, skep_bytes_of(plain_subkey, 1), value->plain, value->expiration_unix_s);
+    struct skep_dht_signable record =
+        signable(key, skep_bytes_of(plain_subkey, 1), value->plain, value->expiration_unix_s);
     struct skep_buf scratch;
     skep_bytes bare;
     int rc;
@@ -348,7 +366,8 @@ static int strip_plain(struct skep_dht *dht, skep_bytes key, const struct skep_d
     return rc;
 }
 
-struct skep_dht_value *skep_dht_stripped(struct skep_dht *dht, const struct skep_dht_id *key, struct skep_dht_value *value)
+struct skep_dht_value *skep_dht_stripped(struct skep_dht *dht, const struct skep_dht_id *key,
+                                         struct skep_dht_value *value)
 {
     skep_bytes key_bytes = skep_bytes_of(key->bytes, SKEP_DHT_ID_LEN);
     struct skep_dht_value *bare = NULL;
@@ -370,7 +389,8 @@ struct skep_dht_value *skep_dht_stripped(struct skep_dht *dht, const struct skep
     return bare;
 }
 
-const struct skep_dht_value *skep_dht_peek(struct skep_dht *dht, const struct skep_dht_id *key, uint64_t *version)
+const struct skep_dht_value *skep_dht_peek(struct skep_dht *dht, const struct skep_dht_id *key,
+                                           uint64_t *version)
 {
     double now = skep_env_unix_s(dht->env);
     const struct skep_dht_item *stored = skep_dht_storage_get(&dht->storage, key, now);
@@ -383,7 +403,8 @@ const struct skep_dht_value *skep_dht_peek(struct skep_dht *dht, const struct sk
         *version = item ? item->version << 1 | (item == cached) : 0;
     if (!item)
         return NULL;
-    if (item == cached && item->by_refresh.place == SKEP_HEAP_NONE && skep_dht_cache_used(&dht->cache, key, now) == 1)
+    if (item == cached && item->by_refresh.place == SKEP_HEAP_NONE &&
+        skep_dht_cache_used(&dht->cache, key, now) == 1)
         skep_dht_refresh_schedule(dht);
     if (dht->validators.count == 0)
         return item->value;

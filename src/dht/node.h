@@ -15,36 +15,40 @@ struct skep_dht;
 
 /** hivemind's switches; skep_dht_options_default() has hivemind's defaults. */
 struct skep_dht_options {
-    bool client_mode; /* empty NodeInfo, no handlers served */
-    size_t bucket_size;     /* 20 */
-    size_t num_replicas;    /* 5 */
-    unsigned depth_modulo;  /* 5 */
-    size_t parallel_rpc;    /* most requests in flight of this node; 0: no limit */
-    uint64_t wait_timeout_us; /* of one request: 3 s */
-    uint64_t refresh_timeout_us;   /* 0: no periodic table refresh */
-    uint64_t bootstrap_timeout_us; /* 3 s: how long to wait for further initial peers once one has answered */
+    bool client_mode;            /* empty NodeInfo, no handlers served */
+    size_t bucket_size;          /* 20 */
+    size_t num_replicas;         /* 5 */
+    unsigned depth_modulo;       /* 5 */
+    size_t parallel_rpc;         /* most requests in flight of this node; 0: no limit */
+    uint64_t wait_timeout_us;    /* of one request: 3 s */
+    uint64_t refresh_timeout_us; /* 0: no periodic table refresh */
+    uint64_t
+        bootstrap_timeout_us; /* 3 s: how long to wait for further initial peers once one has answered */
     bool ensure_bootstrap_success; /* join fails if no initial peer answers (default true) */
-    bool strict;                   /* join fails if an initial peer cannot reach us back (default true) */
-    size_t num_workers;            /* requests in flight of one traversal; hivemind has 4, ours is wider */
-    size_t chunk_size;             /* most keys in one rpc_find of a get: 16 in hivemind; ours is larger, within the message limit */
-    bool cache_locally;            /* true */
-    size_t cache_nearest;          /* 1 */
-    bool cache_on_store;           /* true */
+    bool strict;        /* join fails if an initial peer cannot reach us back (default true) */
+    size_t num_workers; /* requests in flight of one traversal; hivemind has 4, ours is wider */
+    size_t
+        chunk_size; /* most keys in one rpc_find of a get: 16 in hivemind; ours is larger, within the message limit */
+    bool cache_locally;                      /* true */
+    size_t cache_nearest;                    /* 1 */
+    bool cache_on_store;                     /* true */
     uint64_t cache_refresh_before_expiry_us; /* 5 s; 0: off */
-    bool reuse_get_requests;       /* true */
-    size_t cache_size;             /* most keys in the cache; 0: no limit but the bytes */
+    bool reuse_get_requests;                 /* true */
+    size_t cache_size;                       /* most keys in the cache; 0: no limit but the bytes */
     size_t cache_bytes, storage_bytes;
-    uint64_t blacklist_time_us;    /* 5 s */
-    double blacklist_backoff;      /* 2.0 */
-    double ttl_max_s;              /* SKEP_DHT_TTL_MAX_S */
-    bool terse_finds;              /* ask skep peers to leave the nearest nodes out of results that are found (true) */
-    bool has_node_id;              /* else random */
+    uint64_t blacklist_time_us; /* 5 s */
+    double blacklist_backoff;   /* 2.0 */
+    double ttl_max_s;           /* SKEP_DHT_TTL_MAX_S */
+    bool
+        terse_finds; /* ask skep peers to leave the nearest nodes out of results that are found (true) */
+    bool has_node_id; /* else random */
     struct skep_dht_id node_id;
 };
 
 void skep_dht_options_default(struct skep_dht_options *options);
 
-int skep_dht_new(struct skep_dht **out, struct skep_env *env, struct skep_rpc *rpc, const struct skep_dht_options *options);
+int skep_dht_new(struct skep_dht **out, struct skep_env *env, struct skep_rpc *rpc,
+                 const struct skep_dht_options *options);
 
 /** Every operation under way ends with SKEP_ECANCELED, from inside this call. Not from inside a callback of this node. */
 void skep_dht_free(struct skep_dht *dht);
@@ -71,7 +75,8 @@ struct skep_dht_join {
 };
 
 /** Ping every initial peer at once; when the first answers wait for the rest at most bootstrap_timeout_us; then find our own id. */
-int skep_dht_join_start(struct skep_dht *dht, struct skep_dht_join *join, const char *const *maddrs, size_t maddr_count);
+int skep_dht_join_start(struct skep_dht *dht, struct skep_dht_join *join, const char *const *maddrs,
+                        size_t maddr_count);
 
 /* ---- get ---- */
 
@@ -85,25 +90,30 @@ struct skep_dht_get {
     struct skep_dht_op op;
     /** Each key once, as soon as it is decided; `value` is NULL when it was not found. `answered`: did enough holders answer for "not found" to mean
      *  that nobody holds it? (false: timeouts). The view is good until this returns. From inside skep_dht_get_start() for keys found at home. */
-    void (*on_value)(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value, bool answered);
+    void (*on_value)(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value,
+                     bool answered);
     /** After the last on_value; also from inside skep_dht_get_start() when all keys were found at home. */
     void (*done)(struct skep_dht_get *get, int rc);
     struct skep_dht_cost cost; /* filled as it goes */
 };
 
 struct skep_dht_get_options {
-    double sufficient_expiration_unix_s; /* stop a key's search at the first value that lives at least until then; 0: now; INFINITY: latest */
-    bool no_local;                       /* do not look into our own storage and cache */
-    uint64_t deadline_us;                /* monotonic; 0: none. Then keys not decided are reported as found at home or NULL, answered false, and done gets SKEP_EDEADLINE */
+    double
+        sufficient_expiration_unix_s; /* stop a key's search at the first value that lives at least until then; 0: now; INFINITY: latest */
+    bool no_local;                    /* do not look into our own storage and cache */
+    uint64_t
+        deadline_us; /* monotonic; 0: none. Then keys not decided are reported as found at home or NULL, answered false, and done gets SKEP_EDEADLINE */
 };
 
 /** @param keys [count], copied. @return 0; SKEP_ENOMEM, SKEP_ELIMIT. */
-int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get, const struct skep_dht_id *keys, size_t count,
+int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get,
+                       const struct skep_dht_id *keys, size_t count,
                        const struct skep_dht_get_options *options);
 
 /** What storage and cache hold now, without any request; NULL if nothing. Good until the next turn or change. `version` (may be NULL)
  *  is another number whenever that content could differ. */
-const struct skep_dht_value *skep_dht_peek(struct skep_dht *dht, const struct skep_dht_id *key, uint64_t *version);
+const struct skep_dht_value *skep_dht_peek(struct skep_dht *dht, const struct skep_dht_id *key,
+                                           uint64_t *version);
 
 /** Forget what is cached; what we store for the swarm stays. */
 void skep_dht_clear_cache_now(struct skep_dht *dht);
@@ -112,27 +122,29 @@ void skep_dht_clear_cache_now(struct skep_dht *dht);
 
 struct skep_dht_record {
     struct skep_dht_id key;
-    skep_bytes subkey;  /* msgpack; empty (len 0): a plain value */
-    skep_bytes value;   /* msgpack */
+    skep_bytes subkey; /* msgpack; empty (len 0): a plain value */
+    skep_bytes value;  /* msgpack */
     double expiration_unix_s;
 };
 
 struct skep_dht_store {
     struct skep_dht_op op;
     /** Once a record: on how many replicas it was accepted, and how many answered. */
-    void (*on_stored)(struct skep_dht_store *store, size_t index, unsigned accepted, unsigned answered);
+    void (*on_stored)(struct skep_dht_store *store, size_t index, unsigned accepted,
+                      unsigned answered);
     void (*done)(struct skep_dht_store *store, int rc);
     struct skep_dht_cost cost;
 };
 
 struct skep_dht_store_options {
     bool exclude_self;
-    bool in_cache;        /* for negative marks and nearest caching: receivers put it in their cache */
+    bool in_cache; /* for negative marks and nearest caching: receivers put it in their cache */
     uint64_t deadline_us; /* monotonic; 0: none */
 };
 
 /** records [count]; their bytes are copied. Records are signed by the validators first. Keys that go to one peer travel together. */
-int skep_dht_store_start(struct skep_dht *dht, struct skep_dht_store *store, const struct skep_dht_record *records, size_t count,
+int skep_dht_store_start(struct skep_dht *dht, struct skep_dht_store *store,
+                         const struct skep_dht_record *records, size_t count,
                          const struct skep_dht_store_options *options);
 
 /* ---- what a node knows ---- */
@@ -140,12 +152,14 @@ int skep_dht_store_start(struct skep_dht *dht, struct skep_dht_store *store, con
 struct skep_dht_stats {
     size_t table_nodes, stored_keys, stored_bytes, cached_keys, cached_bytes;
     uint64_t requests_in, requests_out, requests_failed;
-    uint64_t refused_records; /* that peers stored here, or that searches found and validators refused */
-    uint64_t bad_messages;    /* requests and answers that broke the protocol, and nodes in them that do not parse */
-    uint64_t answers_cut;     /* keys of answers that did not fit into a message */
-    uint64_t verifications;   /* pings to nodes that sent requests */
-    uint64_t pushes;          /* new nodes that were sent records */
-    uint64_t late;            /* requests that took so long that their keys went on elsewhere */
+    uint64_t
+        refused_records; /* that peers stored here, or that searches found and validators refused */
+    uint64_t
+        bad_messages; /* requests and answers that broke the protocol, and nodes in them that do not parse */
+    uint64_t answers_cut;   /* keys of answers that did not fit into a message */
+    uint64_t verifications; /* pings to nodes that sent requests */
+    uint64_t pushes;        /* new nodes that were sent records */
+    uint64_t late;          /* requests that took so long that their keys went on elsewhere */
     size_t blacklisted;
 };
 void skep_dht_stats(const struct skep_dht *dht, struct skep_dht_stats *out);

@@ -37,17 +37,18 @@ struct skep_dht {
     struct skep_list validations; /* of struct validation, serve.c */
     struct skep_list storings;    /* of struct storing, serve.c */
     struct skep_timer storing_timer;
-    struct skep_list pushes;      /* of struct push, push.c */
-    struct skep_list favours;     /* of struct favour, get.c */
+    struct skep_list pushes;  /* of struct push, push.c */
+    struct skep_list favours; /* of struct favour, get.c */
     size_t ping_count, validation_count, push_count;
-    struct skep_buf message; /* scratch for what is sent next */
+    struct skep_buf message;                  /* scratch for what is sent next */
     const struct skep_routing_node **nearest; /* scratch [bucket_size] */
-    size_t key_bytes; /* what one key's part of a find answer weighed lately, for the size of the next ones */
+    size_t
+        key_bytes; /* what one key's part of a find answer weighed lately, for the size of the next ones */
 
     /* operations */
     struct skep_list lookups, joins, gets, stores;
     struct skep_dht_lookup_key *pending; /* map by key id: searches that others may share */
-    uint64_t whole_until_us; /* so long the table is taken to hold the whole, small, swarm */
+    uint64_t whole_until_us;       /* so long the table is taken to hold the whole, small, swarm */
     struct skep_dht_value *peeked; /* a stripped copy that skep_dht_peek() handed out */
 
     /* upkeep, refresh.c */
@@ -59,10 +60,12 @@ struct skep_dht {
 };
 
 /** A node has answered us: into the table, and whatever it should hold is pushed to it when it is new. node.c */
-void skep_dht_met(struct skep_dht *dht, const struct skep_dht_id *id, const struct skep_peer_id *peer);
+void skep_dht_met(struct skep_dht *dht, const struct skep_dht_id *id,
+                  const struct skep_peer_id *peer);
 
 /** A node sent a request: touched when it is known, else verified by a ping, rate-limited. node.c */
-void skep_dht_heard(struct skep_dht *dht, const struct skep_dht_sender *sender, const struct skep_peer_id *peer);
+void skep_dht_heard(struct skep_dht *dht, const struct skep_dht_sender *sender,
+                    const struct skep_peer_id *peer);
 
 /** A call failed; takes the peer out of the table when it was its fault. */
 void skep_dht_failed(struct skep_dht *dht, const struct skep_peer_id *peer, int rc);
@@ -74,14 +77,16 @@ static inline bool skep_dht_fault_is_theirs(int rc)
 }
 
 /** The value as its user sees it: signatures stripped. @return a reference; NULL without memory. */
-struct skep_dht_value *skep_dht_stripped(struct skep_dht *dht, const struct skep_dht_id *key, struct skep_dht_value *value);
+struct skep_dht_value *skep_dht_stripped(struct skep_dht *dht, const struct skep_dht_id *key,
+                                         struct skep_dht_value *value);
 
 /** Is a value, plain or every entry of a dictionary, accepted by the validators? */
 bool skep_dht_valid(struct skep_dht *dht, skep_bytes key, const struct skep_dht_value *value);
 
 /* push.c; init after the storage's */
 void skep_dht_push_init(struct skep_dht *dht);
-void skep_dht_push_to_newcomer(struct skep_dht *dht, const struct skep_dht_id *id, const struct skep_peer_id *peer);
+void skep_dht_push_to_newcomer(struct skep_dht *dht, const struct skep_dht_id *id,
+                               const struct skep_peer_id *peer);
 void skep_dht_push_cancel_all(struct skep_dht *dht);
 
 /* serve.c */
@@ -107,7 +112,8 @@ struct skep_dht_op_head {
 };
 
 /** As skep_dht_get_start(), for the refresher: not from the cache, nothing is scheduled by it. */
-int skep_dht_get_start_refresh(struct skep_dht *dht, struct skep_dht_get *get, const struct skep_dht_id *keys, size_t count,
+int skep_dht_get_start_refresh(struct skep_dht *dht, struct skep_dht_get *get,
+                               const struct skep_dht_id *keys, size_t count,
                                const struct skep_dht_get_options *options);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "dht/offer.h"
 
-void skep_offers_add(struct skep_dht_lookup *l, struct skep_offers *offers, struct skep_dht_lookup_key *key, uint32_t node)
+void skep_offers_add(struct skep_dht_lookup *l, struct skep_offers *offers,
+                     struct skep_dht_lookup_key *key, uint32_t node)
 {
     if (offers->count == offers->cap) {
         size_t cap = SKEP_MAX(offers->cap * 2, 8);
@@ -12,8 +13,8 @@ void skep_offers_add(struct skep_dht_lookup *l, struct skep_offers *offers, stru
         offers->list = grown;
         offers->cap = cap;
     }
-    offers->list[offers->count++] =
-        (struct skep_offer){.node = node, .key = (uint32_t)(key - l->keys), .value = skep_dht_value_ref(key->best)};
+    offers->list[offers->count++] = (struct skep_offer){
+        .node = node, .key = (uint32_t)(key - l->keys), .value = skep_dht_value_ref(key->best)};
 }
 
 /* A request that nobody waits for. */
@@ -55,11 +56,12 @@ static void send_some(struct skep_dht_lookup *l, struct skep_offers *offers)
             continue;
         }
         sent[count] = offer->value;
-        *item = (struct skep_dht_store_item){.key = skep_bytes_of(l->keys[offer->key].id.bytes, SKEP_DHT_ID_LEN),
-                                             .subkey = skep_bytes_of(plain_subkey, 1),
-                                             .value = offer->value->plain,
-                                             .expiration_unix_s = offer->value->expiration_unix_s,
-                                             .in_cache = true};
+        *item = (struct skep_dht_store_item){
+            .key = skep_bytes_of(l->keys[offer->key].id.bytes, SKEP_DHT_ID_LEN),
+            .subkey = skep_bytes_of(plain_subkey, 1),
+            .value = offer->value->plain,
+            .expiration_unix_s = offer->value->expiration_unix_s,
+            .in_cache = true};
         if (offer->value->is_dictionary) {
             item->subkey = (skep_bytes){0};
             if (skep_dht_value_packed(&sent[count], &item->value) < 0) {
@@ -81,7 +83,8 @@ static void send_some(struct skep_dht_lookup *l, struct skep_offers *offers)
     favour->request.done = on_favour;
     skep_list_push_back(&dht->favours, &favour->entry);
     if (count == 0 || dht->message.rc < 0 ||
-        skep_dht_request_start(dht, &favour->request, &l->nodes[node].peer, SKEP_DHT_RPC_STORE, skep_buf_view(&dht->message)) < 0) {
+        skep_dht_request_start(dht, &favour->request, &l->nodes[node].peer, SKEP_DHT_RPC_STORE,
+                               skep_buf_view(&dht->message)) < 0) {
         skep_list_remove(&favour->entry);
         skep_mem_free(dht->mem, favour);
     }
@@ -89,7 +92,8 @@ static void send_some(struct skep_dht_lookup *l, struct skep_offers *offers)
 
 void skep_dht_favours_cancel_all(struct skep_dht *dht)
 {
-    SKEP_LIST_EACH(&dht->favours, entry, after) {
+    SKEP_LIST_EACH(&dht->favours, entry, after)
+    {
         struct favour *favour = SKEP_LIST_ITEM(entry, struct favour, entry);
 
         skep_dht_request_cancel(&favour->request);

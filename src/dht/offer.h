@@ -10,12 +10,13 @@ struct skep_offers {
     struct skep_offer {
         uint32_t node, key; /* of the lookup */
         struct skep_dht_value *value;
-    } *list;
+    } * list;
     size_t count, cap;
 };
 
 /** Offer a key's best value to a node of the lookup. Without memory it is forgotten. */
-void skep_offers_add(struct skep_dht_lookup *lookup, struct skep_offers *offers, struct skep_dht_lookup_key *key, uint32_t node);
+void skep_offers_add(struct skep_dht_lookup *lookup, struct skep_offers *offers,
+                     struct skep_dht_lookup_key *key, uint32_t node);
 void skep_offers_send(struct skep_dht_lookup *lookup, struct skep_offers *offers);
 void skep_offers_fini(struct skep_dht_lookup *lookup, struct skep_offers *offers);
 

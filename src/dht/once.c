@@ -8,7 +8,8 @@ struct skep_once_peer {
     UT_hash_handle hh;
 };
 
-void skep_once_init(struct skep_once *once, const struct skep_mem *mem, uint64_t interval_us, size_t peers_max)
+void skep_once_init(struct skep_once *once, const struct skep_mem *mem, uint64_t interval_us,
+                    size_t peers_max)
 {
     *once = (struct skep_once){.mem = mem, .interval_us = interval_us, .peers_max = peers_max};
     skep_list_init(&once->by_age);

@@ -17,7 +17,8 @@ struct skep_once {
     struct skep_list by_age;
 };
 
-void skep_once_init(struct skep_once *once, const struct skep_mem *mem, uint64_t interval_us, size_t peers_max);
+void skep_once_init(struct skep_once *once, const struct skep_mem *mem, uint64_t interval_us,
+                    size_t peers_max);
 void skep_once_fini(struct skep_once *once);
 
 /** May it be done now? If so it counts as done. Without memory: no. */

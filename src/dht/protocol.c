@@ -11,7 +11,8 @@ static int send_now(struct skep_dht_request *request, skep_bytes message)
     int rc;
 
     request->call.done = on_reply;
-    rc = skep_rpc_call_start(dht->rpc, &request->call, &request->peer, request->method, message, dht->options.wait_timeout_us);
+    rc = skep_rpc_call_start(dht->rpc, &request->call, &request->peer, request->method, message,
+                             dht->options.wait_timeout_us);
     if (rc < 0)
         return rc;
     skep_list_push_back(&dht->running, &request->entry);
@@ -29,7 +30,8 @@ static bool at_limit(const struct skep_dht *dht)
 static void send_waiting(struct skep_dht *dht)
 {
     while (!at_limit(dht) && !skep_list_empty(&dht->waiting)) {
-        struct skep_dht_request *request = SKEP_LIST_ITEM(dht->waiting.next, struct skep_dht_request, entry);
+        struct skep_dht_request *request =
+            SKEP_LIST_ITEM(dht->waiting.next, struct skep_dht_request, entry);
         uint8_t *message = request->message;
         int rc;
 
@@ -79,8 +81,8 @@ static void on_reply(struct skep_rpc_call *call, int rc, skep_bytes reply)
         send_waiting(dht);
 }
 
-int skep_dht_request_start(struct skep_dht *dht, struct skep_dht_request *request, const struct skep_peer_id *peer,
-                           const char *method, skep_bytes message)
+int skep_dht_request_start(struct skep_dht *dht, struct skep_dht_request *request,
+                           const struct skep_peer_id *peer, const char *method, skep_bytes message)
 {
     int rc;
 
@@ -137,7 +139,8 @@ static void on_pong(struct skep_dht_request *request, int rc, skep_bytes reply)
     ping->done(ping, rc, rc == 0 ? &response : NULL);
 }
 
-int skep_dht_ping_start(struct skep_dht *dht, struct skep_dht_ping *ping, const struct skep_peer_id *peer, bool validate)
+int skep_dht_ping_start(struct skep_dht *dht, struct skep_dht_ping *ping,
+                        const struct skep_peer_id *peer, bool validate)
 {
     skep_buf_clear(&dht->message);
     skep_dht_ping_request_encode(&dht->message, dht->told_id, validate);
@@ -145,5 +148,6 @@ int skep_dht_ping_start(struct skep_dht *dht, struct skep_dht_ping *ping, const 
         return dht->message.rc;
     ping->request.done = on_pong;
     ping->sent_unix_s = skep_env_unix_s(dht->env);
-    return skep_dht_request_start(dht, &ping->request, peer, SKEP_DHT_RPC_PING, skep_buf_view(&dht->message));
+    return skep_dht_request_start(dht, &ping->request, peer, SKEP_DHT_RPC_PING,
+                                  skep_buf_view(&dht->message));
 }

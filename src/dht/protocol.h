@@ -27,7 +27,9 @@ struct skep_dht_request {
     const char *method;
     uint8_t *message; /* while it waits for others to end */
     size_t message_len;
-    void (*sent)(struct skep_dht_request *request); /* its turn in the line has come; not called where there was no line. May be NULL */
+    void (*sent)(
+        struct skep_dht_request *
+            request); /* its turn in the line has come; not called where there was no line. May be NULL */
     void (*done)(struct skep_dht_request *request, int rc, skep_bytes reply);
 };
 
@@ -36,8 +38,8 @@ void skep_dht_requests_init(struct skep_dht *dht);
 void skep_dht_requests_fini(struct skep_dht *dht);
 
 /** @return 0, and `done` follows exactly once unless cancelled, never from inside; or an error of skep_rpc_call_start(). */
-int skep_dht_request_start(struct skep_dht *dht, struct skep_dht_request *request, const struct skep_peer_id *peer,
-                           const char *method, skep_bytes message);
+int skep_dht_request_start(struct skep_dht *dht, struct skep_dht_request *request,
+                           const struct skep_peer_id *peer, const char *method, skep_bytes message);
 /** Does it stand in line, because there are parallel_rpc others? */
 static inline bool skep_dht_request_waits(const struct skep_dht_request *request)
 {
@@ -55,6 +57,7 @@ struct skep_dht_ping {
     void (*done)(struct skep_dht_ping *ping, int rc, const struct skep_dht_ping_response *response);
 };
 
-int skep_dht_ping_start(struct skep_dht *dht, struct skep_dht_ping *ping, const struct skep_peer_id *peer, bool validate);
+int skep_dht_ping_start(struct skep_dht *dht, struct skep_dht_ping *ping,
+                        const struct skep_peer_id *peer, bool validate);
 
 #endif

@@ -32,7 +32,8 @@ static void on_remove(struct skep_dht_storage *storage, struct skep_dht_item *it
 {
     struct skep_dht *dht = SKEP_CONTAINER_OF(storage, struct skep_dht, storage);
 
-    SKEP_LIST_EACH(&dht->pushes, entry, after) {
+    SKEP_LIST_EACH(&dht->pushes, entry, after)
+    {
         struct push *push = SKEP_LIST_ITEM(entry, struct push, entry);
 
         if (push->at == item)
@@ -47,7 +48,8 @@ void skep_dht_push_init(struct skep_dht *dht)
 }
 
 /* Is it ours to hand on, and should the newcomer hold it? */
-static bool should_have(struct skep_dht *dht, const struct skep_dht_id *key, const struct skep_dht_id *newcomer)
+static bool should_have(struct skep_dht *dht, const struct skep_dht_id *key,
+                        const struct skep_dht_id *newcomer)
 {
     size_t wanted = dht->options.num_replicas;
     size_t count = skep_routing_nearest(&dht->table, key, wanted, newcomer, dht->nearest);
@@ -61,17 +63,19 @@ static bool should_have(struct skep_dht *dht, const struct skep_dht_id *key, con
 static void on_pushed(struct skep_dht_request *request, int rc, skep_bytes reply);
 
 /* The record as a request has it. */
-static bool item_of(struct skep_dht *dht, const struct skep_dht_item *held, struct skep_dht_store_item *item)
+static bool item_of(struct skep_dht *dht, const struct skep_dht_item *held,
+                    struct skep_dht_store_item *item)
 {
     static const uint8_t plain_subkey[1] = {0xc0};
     skep_bytes bytes;
 
     if (skep_dht_storage_packed(&dht->storage, held, &bytes) < 0)
         return false;
-    *item = (struct skep_dht_store_item){.key = skep_bytes_of(held->key.bytes, SKEP_DHT_ID_LEN),
-                                         .subkey = held->value->is_dictionary ? (skep_bytes){0} : skep_bytes_of(plain_subkey, 1),
-                                         .value = bytes,
-                                         .expiration_unix_s = held->value->expiration_unix_s};
+    *item = (struct skep_dht_store_item){
+        .key = skep_bytes_of(held->key.bytes, SKEP_DHT_ID_LEN),
+        .subkey = held->value->is_dictionary ? (skep_bytes){0} : skep_bytes_of(plain_subkey, 1),
+        .value = bytes,
+        .expiration_unix_s = held->value->expiration_unix_s};
     return true;
 }
 
@@ -114,7 +118,8 @@ static int send_some(struct push *push)
     if (dht->message.rc < 0)
         return dht->message.rc;
     push->request.done = on_pushed;
-    return skep_dht_request_start(dht, &push->request, &push->peer, SKEP_DHT_RPC_STORE, skep_buf_view(&dht->message));
+    return skep_dht_request_start(dht, &push->request, &push->peer, SKEP_DHT_RPC_STORE,
+                                  skep_buf_view(&dht->message));
 }
 
 static void on_kick(struct skep_timer *timer)
@@ -136,11 +141,13 @@ static void on_pushed(struct skep_dht_request *request, int rc, skep_bytes reply
         free_push(push);
 }
 
-void skep_dht_push_to_newcomer(struct skep_dht *dht, const struct skep_dht_id *id, const struct skep_peer_id *peer)
+void skep_dht_push_to_newcomer(struct skep_dht *dht, const struct skep_dht_id *id,
+                               const struct skep_peer_id *peer)
 {
     struct push *push;
 
-    if (skep_dht_storage_count(&dht->storage) == 0 || dht->options.client_mode || dht->push_count >= SKEP_DHT_PUSHES_MAX ||
+    if (skep_dht_storage_count(&dht->storage) == 0 || dht->options.client_mode ||
+        dht->push_count >= SKEP_DHT_PUSHES_MAX ||
         !skep_once_take(&dht->pushed, peer, skep_env_now_us(dht->env)))
         return;
     push = skep_mem_zalloc(dht->mem, 1, sizeof *push);
@@ -160,5 +167,5 @@ void skep_dht_push_to_newcomer(struct skep_dht *dht, const struct skep_dht_id *i
 void skep_dht_push_cancel_all(struct skep_dht *dht)
 {
     SKEP_LIST_EACH(&dht->pushes, entry, after)
-        free_push(SKEP_LIST_ITEM(entry, struct push, entry));
+    free_push(SKEP_LIST_ITEM(entry, struct push, entry));
 }

@@ -19,7 +19,8 @@ struct refresh {
     struct skep_list entry; /* dht->refreshes */
 };
 
-static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value, bool answered)
+static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value,
+                     bool answered)
 {
     (void)get, (void)index, (void)value, (void)answered; /* cached as a side effect */
 }
@@ -34,10 +35,12 @@ static void on_done(struct skep_dht_get *get, int rc)
 }
 
 /* Something that lives longer than what we have. */
-static void fetch(struct skep_dht *dht, const struct skep_dht_id *keys, size_t count, double expiration_unix_s)
+static void fetch(struct skep_dht *dht, const struct skep_dht_id *keys, size_t count,
+                  double expiration_unix_s)
 {
     struct skep_dht_get_options options = {
-        .sufficient_expiration_unix_s = expiration_unix_s + (double)dht->options.cache_refresh_before_expiry_us / 1e6 + 1};
+        .sufficient_expiration_unix_s =
+            expiration_unix_s + (double)dht->options.cache_refresh_before_expiry_us / 1e6 + 1};
     struct refresh *refresh = skep_mem_zalloc(dht->mem, 1, sizeof *refresh);
 
     if (!refresh)
@@ -57,7 +60,8 @@ static void on_cache_timer(struct skep_timer *timer)
     double expiration = 0;
     size_t count;
 
-    count = skep_dht_cache_refresh_due(&dht->cache, skep_env_unix_s(dht->env), keys, REFRESH_KEYS, &expiration);
+    count = skep_dht_cache_refresh_due(&dht->cache, skep_env_unix_s(dht->env), keys, REFRESH_KEYS,
+                                       &expiration);
     if (count > 0)
         fetch(dht, keys, count, expiration);
     skep_dht_refresh_schedule(dht);
@@ -107,7 +111,8 @@ static void on_table_timer(struct skep_timer *timer)
     (void)skep_dht_storage_expire(&dht->storage, skep_env_unix_s(dht->env));
     (void)skep_dht_storage_expire(&dht->cache.storage, skep_env_unix_s(dht->env));
     for (size_t i = 0; i < dht->table.bucket_count && looked_up < STALE_BUCKETS_MAX; i++) {
-        const struct skep_routing_bucket *bucket = &dht->table.buckets[(dht->stale_bucket + i) % dht->table.bucket_count];
+        const struct skep_routing_bucket *bucket =
+            &dht->table.buckets[(dht->stale_bucket + i) % dht->table.bucket_count];
 
         if (now - bucket->updated_us < period || !random_id(dht, &random))
             continue;

@@ -78,7 +78,8 @@ static uint32_t next_free(const struct skep_routing_node *node)
     return skep_get_be32(node->peer.bytes);
 }
 
-static int node_new(struct skep_routing *t, const struct skep_dht_id *id, const struct skep_peer_id *peer, uint32_t *out)
+static int node_new(struct skep_routing *t, const struct skep_dht_id *id,
+                    const struct skep_peer_id *peer, uint32_t *out)
 {
     uint32_t cap = SKEP_MAX(t->node_cap + t->node_cap / 2, 8u);
     void *grown;
@@ -130,7 +131,8 @@ static void slot_remove(uint32_t *slots, uint32_t *count, uint32_t at)
 }
 
 /* Where an id is in its bucket: among the nodes, behind them among the replacements, or NO_NODE. */
-static uint32_t place_in(const struct skep_routing *t, const struct skep_routing_bucket *b, const struct skep_dht_id *id)
+static uint32_t place_in(const struct skep_routing *t, const struct skep_routing_bucket *b,
+                         const struct skep_dht_id *id)
 {
     for (uint32_t i = 0; i < b->node_count; i++)
         if (skep_dht_id_equal(&t->nodes[nodes_of(b)[i]].id, id))
@@ -156,7 +158,9 @@ size_t skep_routing_bucket_of(const struct skep_routing *t, const struct skep_dh
     return low;
 }
 
-const struct skep_routing_node *skep_routing_bucket_node(const struct skep_routing *t, const struct skep_routing_bucket *b, size_t i)
+const struct skep_routing_node *skep_routing_bucket_node(const struct skep_routing *t,
+                                                         const struct skep_routing_bucket *b,
+                                                         size_t i)
 {
     if (i < b->node_count)
         return &t->nodes[nodes_of(b)[i]];
@@ -164,7 +168,8 @@ const struct skep_routing_node *skep_routing_bucket_node(const struct skep_routi
     return &t->nodes[replacements_of(t, b)[i - b->node_count]];
 }
 
-static const struct skep_routing_node *find_in_bucket(const struct skep_routing *t, const struct skep_dht_id *id)
+static const struct skep_routing_node *find_in_bucket(const struct skep_routing *t,
+                                                      const struct skep_dht_id *id)
 {
     const struct skep_routing_bucket *b = &t->buckets[skep_routing_bucket_of(t, id)];
     uint32_t place = place_in(t, b, id);
@@ -172,12 +177,14 @@ static const struct skep_routing_node *find_in_bucket(const struct skep_routing 
     return place == NO_NODE ? NULL : skep_routing_bucket_node(t, b, place);
 }
 
-const struct skep_routing_node *skep_routing_get(const struct skep_routing *t, const struct skep_dht_id *id)
+const struct skep_routing_node *skep_routing_get(const struct skep_routing *t,
+                                                 const struct skep_dht_id *id)
 {
     return find_in_bucket(t, id);
 }
 
-const struct skep_routing_node *skep_routing_get_peer(const struct skep_routing *t, const struct skep_peer_id *peer)
+const struct skep_routing_node *skep_routing_get_peer(const struct skep_routing *t,
+                                                      const struct skep_peer_id *peer)
 {
     uint32_t node = by_peer_find(t, peer);
 
@@ -190,8 +197,9 @@ static int new_slots(const struct skep_routing *t, uint32_t **slots)
     return *slots ? 0 : SKEP_ENOMEM;
 }
 
-int skep_routing_init(struct skep_routing *t, const struct skep_mem *mem, const struct skep_dht_id *own_id, size_t bucket_size,
-                      unsigned depth_modulo, size_t replacements_max)
+int skep_routing_init(struct skep_routing *t, const struct skep_mem *mem,
+                      const struct skep_dht_id *own_id, size_t bucket_size, unsigned depth_modulo,
+                      size_t replacements_max)
 {
     *t = (struct skep_routing){.mem = mem,
                                .own_id = *own_id,
@@ -266,7 +274,8 @@ static int split(struct skep_routing *t, size_t index)
         half[i].depth++;
         half[i].node_count = half[i].replacement_count = 0;
     }
-    half[1].lower.bytes[old.depth / 8] = (uint8_t)(half[1].lower.bytes[old.depth / 8] | 0x80u >> old.depth % 8);
+    half[1].lower.bytes[old.depth / 8] =
+        (uint8_t)(half[1].lower.bytes[old.depth / 8] | 0x80u >> old.depth % 8);
     if (new_slots(t, &half[0].slots) < 0)
         return SKEP_ENOMEM;
     if (new_slots(t, &half[1].slots) < 0) {
@@ -277,9 +286,11 @@ static int split(struct skep_routing *t, size_t index)
     for (uint32_t i = 0; i < old.node_count; i++)
         settle(t, &half[bit_of(&t->nodes[nodes_of(&old)[i]].id, old.depth)], nodes_of(&old)[i]);
     for (uint32_t i = 0; i < old.replacement_count; i++)
-        settle(t, &half[bit_of(&t->nodes[replacements_of(t, &old)[i]].id, old.depth)], replacements_of(t, &old)[i]);
+        settle(t, &half[bit_of(&t->nodes[replacements_of(t, &old)[i]].id, old.depth)],
+               replacements_of(t, &old)[i]);
     skep_mem_free(t->mem, old.slots);
-    memmove(t->buckets + index + 2, t->buckets + index + 1, (t->bucket_count - index - 1) * sizeof *t->buckets);
+    memmove(t->buckets + index + 2, t->buckets + index + 1,
+            (t->bucket_count - index - 1) * sizeof *t->buckets);
     t->buckets[index] = half[0];
     t->buckets[index + 1] = half[1];
     t->bucket_count++;
@@ -293,7 +304,8 @@ static bool freshen(struct skep_routing *t, struct skep_routing_bucket *b, uint3
 {
     bool is_node = place < b->node_count;
     uint32_t *slots = is_node ? nodes_of(b) : replacements_of(t, b);
-    uint32_t count = is_node ? b->node_count : b->replacement_count, at = is_node ? place : place - b->node_count;
+    uint32_t count = is_node ? b->node_count : b->replacement_count,
+             at = is_node ? place : place - b->node_count;
     uint32_t node = slots[at];
 
     slot_remove(slots, &count, at);
@@ -303,7 +315,8 @@ static bool freshen(struct skep_routing *t, struct skep_routing_bucket *b, uint3
 }
 
 /* Into the bucket, or where it is full onto its replacement list. @return 1 in, 0 waiting, SKEP_ENOMEM. */
-static int put_in_bucket(struct skep_routing *t, struct skep_routing_bucket *b, const struct skep_dht_id *id, const struct skep_peer_id *peer)
+static int put_in_bucket(struct skep_routing *t, struct skep_routing_bucket *b,
+                         const struct skep_dht_id *id, const struct skep_peer_id *peer)
 {
     uint32_t place = place_in(t, b, id), node;
 
@@ -327,7 +340,8 @@ static int put_in_bucket(struct skep_routing *t, struct skep_routing_bucket *b, 
 }
 
 /* The node not heard of for longest, unless it is being pinged already. */
-static int ask_for_ping(struct skep_routing *t, const struct skep_routing_bucket *b, struct skep_routing_node *to_ping)
+static int ask_for_ping(struct skep_routing *t, const struct skep_routing_bucket *b,
+                        struct skep_routing_node *to_ping)
 {
     for (uint32_t i = 0; i < b->node_count; i++) {
         struct skep_routing_node *node = &t->nodes[nodes_of(b)[i]];
@@ -341,7 +355,8 @@ static int ask_for_ping(struct skep_routing *t, const struct skep_routing_bucket
     return 0;
 }
 
-int skep_routing_add(struct skep_routing *t, const struct skep_dht_id *id, const struct skep_peer_id *peer, uint64_t now_us,
+int skep_routing_add(struct skep_routing *t, const struct skep_dht_id *id,
+                     const struct skep_peer_id *peer, uint64_t now_us,
                      struct skep_routing_node *to_ping)
 {
     const struct skep_routing_node *known = skep_routing_get_peer(t, peer);
@@ -422,7 +437,8 @@ static void consider(struct nearest *n, const struct skep_routing_node *node)
     n->out[at] = node;
 }
 
-static void consider_bucket(const struct skep_routing *t, const struct skep_routing_bucket *b, struct nearest *n)
+static void consider_bucket(const struct skep_routing *t, const struct skep_routing_bucket *b,
+                            struct nearest *n)
 {
     for (uint32_t i = 0; i < b->node_count; i++)
         consider(n, &t->nodes[nodes_of(b)[i]]);
@@ -430,7 +446,8 @@ static void consider_bucket(const struct skep_routing *t, const struct skep_rout
 
 /* Every node outside a subtree that holds the target is farther than all inside, so subtrees are looked at from the target's bucket up to
  * the root, and only while there are too few. */
-size_t skep_routing_nearest(const struct skep_routing *t, const struct skep_dht_id *target, size_t k, const struct skep_dht_id *exclude,
+size_t skep_routing_nearest(const struct skep_routing *t, const struct skep_dht_id *target,
+                            size_t k, const struct skep_dht_id *exclude,
                             const struct skep_routing_node **out)
 {
     struct nearest n = {.target = target, .exclude = exclude, .out = out, .max = k};
@@ -443,13 +460,15 @@ size_t skep_routing_nearest(const struct skep_routing *t, const struct skep_dht_
         n.sorted = n.count;
         while (left > 0 && skep_dht_id_common_bits(&t->buckets[left - 1].lower, target) >= depth)
             consider_bucket(t, &t->buckets[--left], &n);
-        while (right < t->bucket_count && skep_dht_id_common_bits(&t->buckets[right].lower, target) >= depth)
+        while (right < t->bucket_count &&
+               skep_dht_id_common_bits(&t->buckets[right].lower, target) >= depth)
             consider_bucket(t, &t->buckets[right++], &n);
     }
     return n.count;
 }
 
-struct skep_dht_id skep_routing_bucket_id(const struct skep_routing_bucket *b, const struct skep_dht_id *random)
+struct skep_dht_id skep_routing_bucket_id(const struct skep_routing_bucket *b,
+                                          const struct skep_dht_id *random)
 {
     struct skep_dht_id id = *random;
     unsigned whole = b->depth / 8, bits = b->depth % 8;

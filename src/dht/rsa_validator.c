@@ -42,7 +42,8 @@ bool skep_rsa_next_mark(skep_bytes *in, const char *open, skep_bytes *whole, ske
             /* No bracket to the end: none for any later opening on this line either. */
             *in = (skep_bytes){in->data + in->len, 0};
         } else {
-            skep_bytes_take(in, i); /* up to the newline, which no mark that opened before it can cross */
+            skep_bytes_take(
+                in, i); /* up to the newline, which no mark that opened before it can cross */
         }
     }
     return false;
@@ -65,7 +66,8 @@ static int find_owner(const struct skep_dht_signable *record, skep_bytes *owner)
 }
 
 /* What is signed: msgpack of the tuple (key, subkey, value, expiration). */
-static void put_signed(struct skep_buf *out, const struct skep_dht_signable *record, skep_bytes value)
+static void put_signed(struct skep_buf *out, const struct skep_dht_signable *record,
+                       skep_bytes value)
 {
     struct skep_buf tuple;
 
@@ -99,7 +101,8 @@ static size_t cut_signatures(struct skep_buf *out, skep_bytes value, skep_bytes 
     return count;
 }
 
-static int verify(const struct skep_mem *mem, const struct skep_dht_signable *record, skep_bytes owner, skep_bytes plain, skep_bytes base64)
+static int verify(const struct skep_mem *mem, const struct skep_dht_signable *record,
+                  skep_bytes owner, skep_bytes plain, skep_bytes base64)
 {
     struct skep_buf message, signature;
     int rc;
@@ -121,7 +124,8 @@ static int verify(const struct skep_mem *mem, const struct skep_dht_signable *re
 
 static int validate(struct skep_validator *validator, const struct skep_dht_signable *record)
 {
-    const struct skep_rsa_validator *v = SKEP_CONTAINER_OF(validator, struct skep_rsa_validator, base);
+    const struct skep_rsa_validator *v =
+        SKEP_CONTAINER_OF(validator, struct skep_rsa_validator, base);
     skep_bytes owner, signature;
     struct skep_buf plain;
     size_t signatures;
@@ -141,7 +145,8 @@ static int validate(struct skep_validator *validator, const struct skep_dht_sign
     return rc;
 }
 
-static int sign_message(const struct skep_rsa_validator *v, const struct skep_dht_signable *record, struct skep_buf *signature)
+static int sign_message(const struct skep_rsa_validator *v, const struct skep_dht_signable *record,
+                        struct skep_buf *signature)
 {
     struct skep_buf message;
     int rc;
@@ -153,9 +158,11 @@ static int sign_message(const struct skep_rsa_validator *v, const struct skep_dh
     return rc;
 }
 
-static int sign(struct skep_validator *validator, const struct skep_dht_signable *record, struct skep_buf *out)
+static int sign(struct skep_validator *validator, const struct skep_dht_signable *record,
+                struct skep_buf *out)
 {
-    const struct skep_rsa_validator *v = SKEP_CONTAINER_OF(validator, struct skep_rsa_validator, base);
+    const struct skep_rsa_validator *v =
+        SKEP_CONTAINER_OF(validator, struct skep_rsa_validator, base);
     skep_bytes mark = skep_buf_view(&v->owner_mark);
     struct skep_buf signature;
     int rc;
@@ -175,7 +182,8 @@ static int sign(struct skep_validator *validator, const struct skep_dht_signable
     return rc;
 }
 
-static int strip(struct skep_validator *validator, const struct skep_dht_signable *record, struct skep_buf *out)
+static int strip(struct skep_validator *validator, const struct skep_dht_signable *record,
+                 struct skep_buf *out)
 {
     skep_bytes signature;
 
@@ -194,10 +202,15 @@ static bool merge(struct skep_validator *validator, const struct skep_validator 
     return other->class == &rsa_class;
 }
 
-static const struct skep_validator_class rsa_class = {
-    .name = "rsa", .priority = 10, .validate = validate, .sign = sign, .strip = strip, .merge = merge};
+static const struct skep_validator_class rsa_class = {.name = "rsa",
+                                                      .priority = 10,
+                                                      .validate = validate,
+                                                      .sign = sign,
+                                                      .strip = strip,
+                                                      .merge = merge};
 
-int skep_rsa_validator_init(struct skep_rsa_validator *v, const struct skep_mem *mem, const struct skep_private_key *key)
+int skep_rsa_validator_init(struct skep_rsa_validator *v, const struct skep_mem *mem,
+                            const struct skep_private_key *key)
 {
     int rc = 0;
 

@@ -11,11 +11,12 @@ struct skep_rsa_validator {
     struct skep_validator base;
     const struct skep_mem *mem;
     const struct skep_private_key *key; /* borrowed; NULL: checks only, signs nothing */
-    struct skep_buf owner_mark;         /* "[owner:ssh-rsa AAAA…]" of that key; empty without one */
+    struct skep_buf owner_mark; /* "[owner:ssh-rsa AAAA…]" of that key; empty without one */
 };
 
 /** @param key  RSA, borrowed; NULL to check only. @return 0; SKEP_EKEY (not RSA), SKEP_ENOMEM, SKEP_ECRYPTO. */
-int skep_rsa_validator_init(struct skep_rsa_validator *validator, const struct skep_mem *mem, const struct skep_private_key *key);
+int skep_rsa_validator_init(struct skep_rsa_validator *validator, const struct skep_mem *mem,
+                            const struct skep_private_key *key);
 void skep_rsa_validator_fini(struct skep_rsa_validator *validator);
 
 /** The mark to put into a key or subkey that only we may write. */

@@ -23,7 +23,8 @@ struct validation {
 static void answer_ping(struct skep_dht *dht, struct skep_rpc_request *request, bool available)
 {
     skep_buf_clear(&dht->message);
-    skep_dht_ping_response_encode(&dht->message, dht->told_id, skep_env_unix_s(dht->env), available);
+    skep_dht_ping_response_encode(&dht->message, dht->told_id, skep_env_unix_s(dht->env),
+                                  available);
     if (dht->message.rc < 0)
         skep_rpc_fail(request, "MemoryError()");
     else
@@ -37,11 +38,13 @@ static void free_validation(struct validation *v)
     skep_mem_free(v->dht->mem, v);
 }
 
-static void on_called_back(struct skep_dht_ping *ping, int rc, const struct skep_dht_ping_response *response)
+static void on_called_back(struct skep_dht_ping *ping, int rc,
+                           const struct skep_dht_ping_response *response)
 {
     struct validation *v = SKEP_CONTAINER_OF(ping, struct validation, ping);
 
-    answer_ping(v->dht, v->request, rc == 0 && skep_dht_id_equal(&response->sender.id, &v->claimed));
+    answer_ping(v->dht, v->request,
+                rc == 0 && skep_dht_id_equal(&response->sender.id, &v->claimed));
     free_validation(v);
 }
 
@@ -50,16 +53,20 @@ static size_t validations_of(const struct skep_dht *dht, const struct skep_peer_
 {
     size_t count = 0;
 
-    for (const struct skep_list *node = dht->validations.next; node != &dht->validations; node = node->next)
-        count += skep_peer_id_equal(SKEP_LIST_ITEM(node, const struct validation, entry)->request->peer, peer);
+    for (const struct skep_list *node = dht->validations.next; node != &dht->validations;
+         node = node->next)
+        count += skep_peer_id_equal(
+            SKEP_LIST_ITEM(node, const struct validation, entry)->request->peer, peer);
     return count;
 }
 
-static bool call_back(struct skep_dht *dht, struct skep_rpc_request *request, const struct skep_dht_id *claimed)
+static bool call_back(struct skep_dht *dht, struct skep_rpc_request *request,
+                      const struct skep_dht_id *claimed)
 {
     struct validation *v;
 
-    if (dht->validation_count >= SKEP_DHT_VALIDATIONS_MAX || validations_of(dht, request->peer) >= SKEP_DHT_VALIDATIONS_PER_PEER_MAX)
+    if (dht->validation_count >= SKEP_DHT_VALIDATIONS_MAX ||
+        validations_of(dht, request->peer) >= SKEP_DHT_VALIDATIONS_PER_PEER_MAX)
         return false;
     v = skep_mem_zalloc(dht->mem, 1, sizeof *v);
     if (!v)
@@ -103,11 +110,14 @@ static void serve_ping(void *user, struct skep_rpc_request *request)
 /* ---- rpc_store ---- */
 
 /* One item. @return 1 stored, 0 refused; an error that fails the whole request. */
-static int store_item(struct skep_dht *dht, const struct skep_dht_store_item *item, const struct skep_peer_id *from, double now)
+static int store_item(struct skep_dht *dht, const struct skep_dht_store_item *item,
+                      const struct skep_peer_id *from, double now)
 {
     struct skep_dht_storage *into = item->in_cache ? &dht->cache.storage : &dht->storage;
-    struct skep_dht_signable record = {
-        .key = item->key, .subkey = item->subkey, .value = item->value, .expiration_unix_s = item->expiration_unix_s};
+    struct skep_dht_signable record = {.key = item->key,
+                                       .subkey = item->subkey,
+                                       .value = item->value,
+                                       .expiration_unix_s = item->expiration_unix_s};
     bool is_plain = item->subkey.len == 1 && item->subkey.data[0] == 0xc0;
     struct skep_dht_value *dictionary;
     struct skep_dht_id key;
@@ -121,13 +131,16 @@ static int store_item(struct skep_dht *dht, const struct skep_dht_store_item *it
             return 0;
         if (rc < 0)
             return rc;
-        rc = skep_dht_valid(dht, item->key, dictionary) ? skep_dht_storage_store_dictionary(into, &key, dictionary, from, now) : 0;
+        rc = skep_dht_valid(dht, item->key, dictionary)
+                 ? skep_dht_storage_store_dictionary(into, &key, dictionary, from, now)
+                 : 0;
         skep_dht_value_unref(dictionary);
         return rc;
     }
     if (dht->validators.count > 0 && skep_validators_validate(&dht->validators, &record) < 0)
         return 0;
-    return skep_dht_storage_store(into, &key, is_plain ? (skep_bytes){0} : item->subkey, item->value, item->expiration_unix_s, from, now);
+    return skep_dht_storage_store(into, &key, is_plain ? (skep_bytes){0} : item->subkey,
+                                  item->value, item->expiration_unix_s, from, now);
 }
 
 /* A request whose records are being stored. With validators, each of which may cost a check of a signature, that takes several turns of the loop. */
@@ -144,7 +157,9 @@ struct storing {
 static int store_some(struct storing *s)
 {
     struct skep_dht *dht = s->dht;
-    size_t until = dht->validators.count > 0 ? SKEP_MIN(s->count, s->done + SKEP_DHT_VALIDATED_A_TURN) : s->count;
+    size_t until = dht->validators.count > 0
+                       ? SKEP_MIN(s->count, s->done + SKEP_DHT_VALIDATED_A_TURN)
+                       : s->count;
     double now = skep_env_unix_s(dht->env);
     struct skep_dht_store_item item;
 
@@ -164,7 +179,9 @@ static void answer_store(struct storing *s, int rc)
     struct skep_dht *dht = s->dht;
 
     if (rc < 0) {
-        refuse(dht, s->request, rc == SKEP_ENOMEM ? "MemoryError()" : "ValueError('not a key, subkey or dictionary')");
+        refuse(dht, s->request,
+               rc == SKEP_ENOMEM ? "MemoryError()"
+                                 : "ValueError('not a key, subkey or dictionary')");
         goto out;
     }
     skep_dht_heard(dht, &s->store.sender, s->request->peer);
@@ -186,7 +203,8 @@ static void free_storing(struct storing *s)
 
 static void cancel_storings(struct skep_dht *dht, const char *why)
 {
-    SKEP_LIST_EACH(&dht->storings, entry, after) {
+    SKEP_LIST_EACH(&dht->storings, entry, after)
+    {
         struct storing *s = SKEP_LIST_ITEM(entry, struct storing, entry);
 
         skep_rpc_fail(s->request, why);
@@ -221,7 +239,8 @@ static int store_the_rest_later(const struct storing *begun)
     if (!s)
         return SKEP_ENOMEM;
     skep_list_push_back(&dht->storings, &s->entry);
-    if (!skep_timer_running(&dht->storing_timer) && skep_env_after(dht->env, &dht->storing_timer, 0) < 0) {
+    if (!skep_timer_running(&dht->storing_timer) &&
+        skep_env_after(dht->env, &dht->storing_timer, 0) < 0) {
         free_storing(s);
         return SKEP_ENOMEM;
     }
@@ -242,7 +261,9 @@ static void serve_store(void *user, struct skep_rpc_request *request)
     if (!s.ok)
         rc = SKEP_ENOMEM;
     else
-        rc = skep_list_empty(&s.dht->storings) || s.dht->validators.count == 0 ? store_some(&s) : 0; /* no getting ahead of those in line */
+        rc = skep_list_empty(&s.dht->storings) || s.dht->validators.count == 0
+                 ? store_some(&s)
+                 : 0; /* no getting ahead of those in line */
     if (rc == 0 && (rc = store_the_rest_later(&s)) == 0)
         return;
     answer_store(&s, rc);
@@ -262,12 +283,13 @@ struct answer {
 };
 
 /* What we hold of a key: the later of storage and cache, storage on ties. */
-static int held_value(struct skep_dht *dht, const struct skep_dht_id *key, double now, enum skep_dht_found *type, skep_bytes *value,
-                      double *expiration)
+static int held_value(struct skep_dht *dht, const struct skep_dht_id *key, double now,
+                      enum skep_dht_found *type, skep_bytes *value, double *expiration)
 {
     const struct skep_dht_item *stored = skep_dht_storage_get(&dht->storage, key, now);
     const struct skep_dht_item *cached = skep_dht_storage_get(&dht->cache.storage, key, now);
-    bool use_cache = cached && (!stored || cached->value->expiration_unix_s > stored->value->expiration_unix_s);
+    bool use_cache =
+        cached && (!stored || cached->value->expiration_unix_s > stored->value->expiration_unix_s);
     const struct skep_dht_item *item = use_cache ? cached : stored;
 
     *type = SKEP_DHT_NOT_FOUND;
@@ -293,15 +315,18 @@ static int answer_key(struct answer *a, const struct skep_dht_id *key, size_t ke
     if (rc < 0)
         return rc;
     if (!a->terse || type == SKEP_DHT_NOT_FOUND)
-        near = skep_routing_nearest(&dht->table, key, dht->options.bucket_size, a->asker, dht->nearest);
+        near = skep_routing_nearest(&dht->table, key, dht->options.bucket_size, a->asker,
+                                    dht->nearest);
     /* Values cost most, so only they and long lists are weighed. */
-    if (type != SKEP_DHT_NOT_FOUND && skep_dht_find_result_len(type, value, expiration, dht->nearest, near) > room) {
+    if (type != SKEP_DHT_NOT_FOUND &&
+        skep_dht_find_result_len(type, value, expiration, dht->nearest, near) > room) {
         dht->stats.answers_cut++;
         type = SKEP_DHT_NOT_FOUND;
         value = (skep_bytes){0};
         expiration = 0;
         if (a->terse)
-            near = skep_routing_nearest(&dht->table, key, dht->options.bucket_size, a->asker, dht->nearest);
+            near = skep_routing_nearest(&dht->table, key, dht->options.bucket_size, a->asker,
+                                        dht->nearest);
     }
     if (skep_dht_find_result_len(type, value, expiration, dht->nearest, near) > room)
         near = 0;
@@ -315,7 +340,8 @@ static bool is_terse(skep_bytes message)
     struct skep_pb_reader reader = skep_pb_read(message);
     struct skep_pb_field field;
 
-    return skep_pb_next(&reader, &field) && field.number == SKEP_DHT_FIND_TERSE_FIELD && field.type == SKEP_PB_VARINT && field.value != 0;
+    return skep_pb_next(&reader, &field) && field.number == SKEP_DHT_FIND_TERSE_FIELD &&
+           field.type == SKEP_PB_VARINT && field.value != 0;
 }
 
 static int answer_find(struct skep_dht *dht, struct skep_dht_find_request *find, skep_bytes message)
@@ -353,7 +379,8 @@ static void serve_find(void *user, struct skep_rpc_request *request)
     struct skep_peer_id asker = *request->peer; /* the request is gone once it is answered */
     int rc;
 
-    if (skep_dht_find_request_decode(&find, request->data) < 0 || find.keys.left > SKEP_DHT_FIND_KEYS_MAX) {
+    if (skep_dht_find_request_decode(&find, request->data) < 0 ||
+        find.keys.left > SKEP_DHT_FIND_KEYS_MAX) {
         refuse(dht, request, "ValueError('malformed FindRequest')");
         return;
     }
@@ -373,7 +400,9 @@ static void serve_find(void *user, struct skep_rpc_request *request)
 static const struct {
     const char *method;
     skep_rpc_handler *handler;
-} served[] = {{SKEP_DHT_RPC_PING, serve_ping}, {SKEP_DHT_RPC_STORE, serve_store}, {SKEP_DHT_RPC_FIND, serve_find}};
+} served[] = {{SKEP_DHT_RPC_PING, serve_ping},
+              {SKEP_DHT_RPC_STORE, serve_store},
+              {SKEP_DHT_RPC_FIND, serve_find}};
 
 int skep_dht_serve_start(struct skep_dht *dht)
 {
@@ -392,7 +421,8 @@ int skep_dht_serve_start(struct skep_dht *dht)
 
 void skep_dht_serve_stop(struct skep_dht *dht)
 {
-    SKEP_LIST_EACH(&dht->validations, entry, after) {
+    SKEP_LIST_EACH(&dht->validations, entry, after)
+    {
         struct validation *v = SKEP_LIST_ITEM(entry, struct validation, entry);
 
         skep_dht_request_cancel(&v->ping.request);

@@ -21,9 +21,11 @@ enum { ITEM_COST = sizeof(struct skep_dht_item) + 4 * sizeof(void *) };
 
 /* ---- order ---- */
 
-static bool sooner(double a_unix_s, double b_unix_s, const struct skep_dht_item *a, const struct skep_dht_item *b)
+static bool sooner(double a_unix_s, double b_unix_s, const struct skep_dht_item *a,
+                   const struct skep_dht_item *b)
 {
-    return a_unix_s != b_unix_s ? a_unix_s < b_unix_s : memcmp(a->key.bytes, b->key.bytes, SKEP_DHT_ID_LEN) < 0;
+    return a_unix_s != b_unix_s ? a_unix_s < b_unix_s
+                                : memcmp(a->key.bytes, b->key.bytes, SKEP_DHT_ID_LEN) < 0;
 }
 
 static bool expires_before(const struct skep_heap_node *a, const struct skep_heap_node *b)
@@ -69,7 +71,8 @@ static void on_changed(struct skep_dht_storage *storage, struct skep_dht_item *i
 
 /* ---- whose bytes they are ---- */
 
-static struct skep_dht_owner *find_owner(const struct skep_dht_storage *storage, const struct skep_peer_id *peer)
+static struct skep_dht_owner *find_owner(const struct skep_dht_storage *storage,
+                                         const struct skep_peer_id *peer)
 {
     struct skep_dht_owner *owner;
 
@@ -146,7 +149,8 @@ static void drop_if_idle(struct skep_dht_storage *storage, uint32_t tag)
     give_tag_back(storage, tag);
 }
 
-static void charge(struct skep_dht_storage *storage, struct skep_dht_item *item, uint32_t tag, size_t bytes)
+static void charge(struct skep_dht_storage *storage, struct skep_dht_item *item, uint32_t tag,
+                   size_t bytes)
 {
     item->cost += bytes;
     storage->bytes += bytes;
@@ -154,7 +158,8 @@ static void charge(struct skep_dht_storage *storage, struct skep_dht_item *item,
         storage->owner_slots[tag].owner->bytes += bytes;
 }
 
-static void release(struct skep_dht_storage *storage, struct skep_dht_item *item, uint32_t tag, size_t bytes)
+static void release(struct skep_dht_storage *storage, struct skep_dht_item *item, uint32_t tag,
+                    size_t bytes)
 {
     assert(item->cost >= bytes && storage->bytes >= bytes);
     item->cost -= bytes;
@@ -177,7 +182,8 @@ static void release_all(struct skep_dht_storage *storage, struct skep_dht_item *
 }
 
 /* May the owner of `tag` add so many bytes, where `freed` go, `freed_own` of them its own? Eviction comes after. */
-static bool has_room(struct skep_dht_storage *storage, uint32_t tag, size_t add, size_t freed, size_t freed_own)
+static bool has_room(struct skep_dht_storage *storage, uint32_t tag, size_t add, size_t freed,
+                     size_t freed_own)
 {
     size_t max = storage->options.bytes_max;
     size_t after = storage->bytes - freed + add;
@@ -187,7 +193,8 @@ static bool has_room(struct skep_dht_storage *storage, uint32_t tag, size_t add,
         storage->refused.full++;
         return false;
     }
-    if (tag != 0 && after > max / 2 && add > freed_own && storage->owner_slots[tag].owner->bytes - freed_own + add > max / 4) {
+    if (tag != 0 && after > max / 2 && add > freed_own &&
+        storage->owner_slots[tag].owner->bytes - freed_own + add > max / 4) {
         storage->refused.share++;
         return false;
     }
@@ -196,7 +203,8 @@ static bool has_room(struct skep_dht_storage *storage, uint32_t tag, size_t add,
 
 /* ---- items ---- */
 
-static struct skep_dht_item *find_item(const struct skep_dht_storage *storage, const struct skep_dht_id *key)
+static struct skep_dht_item *find_item(const struct skep_dht_storage *storage,
+                                       const struct skep_dht_id *key)
 {
     struct skep_dht_item *item;
 
@@ -217,7 +225,8 @@ static void remove_item(struct skep_dht_storage *storage, struct skep_dht_item *
 }
 
 /* A new item around a value, whose reference it takes over when it succeeds. Nothing is charged yet. */
-static int add_item(struct skep_dht_storage *storage, const struct skep_dht_id *key, struct skep_dht_value *value, struct skep_dht_item **out)
+static int add_item(struct skep_dht_storage *storage, const struct skep_dht_id *key,
+                    struct skep_dht_value *value, struct skep_dht_item **out)
 {
     struct skep_dht_item *item = skep_mem_zalloc(storage->options.mem, 1, sizeof *item);
 
@@ -247,7 +256,9 @@ free_item:
 }
 
 /* Make `value` the record of a key; its reference goes over when this succeeds. All of it is charged to `tag`, whose entries those of the dictionary are unless shared. */
-static int set_value(struct skep_dht_storage *storage, const struct skep_dht_id *key, struct skep_dht_item *item, struct skep_dht_value *value, uint32_t tag, bool shared)
+static int set_value(struct skep_dht_storage *storage, const struct skep_dht_id *key,
+                     struct skep_dht_item *item, struct skep_dht_value *value, uint32_t tag,
+                     bool shared)
 {
     int rc;
 
@@ -261,7 +272,8 @@ static int set_value(struct skep_dht_storage *storage, const struct skep_dht_id 
     }
     item->owner = tag;
     item->shared = shared;
-    charge(storage, item, tag, ITEM_COST + skep_dht_value_cost(value) + skep_dht_value_entries_cost(value));
+    charge(storage, item, tag,
+           ITEM_COST + skep_dht_value_cost(value) + skep_dht_value_entries_cost(value));
     return 0;
 }
 
@@ -311,8 +323,8 @@ static void evict(struct skep_dht_storage *storage)
 {
     const struct skep_dht_storage_options *o = &storage->options;
 
-    while (storage->items &&
-           ((o->evict && storage->bytes > o->bytes_max) || (o->keys_max > 0 && skep_dht_storage_count(storage) > o->keys_max))) {
+    while (storage->items && ((o->evict && storage->bytes > o->bytes_max) ||
+                              (o->keys_max > 0 && skep_dht_storage_count(storage) > o->keys_max))) {
         remove_item(storage, first_to_expire(storage));
         storage->evicted++;
     }
@@ -326,9 +338,11 @@ static bool refuse_older(struct skep_dht_storage *storage)
     return false;
 }
 
-static bool is_acceptable(struct skep_dht_storage *storage, double expiration_unix_s, double now_unix_s)
+static bool is_acceptable(struct skep_dht_storage *storage, double expiration_unix_s,
+                          double now_unix_s)
 {
-    if (!isfinite(expiration_unix_s) || expiration_unix_s > now_unix_s + storage->options.ttl_max_s) {
+    if (!isfinite(expiration_unix_s) ||
+        expiration_unix_s > now_unix_s + storage->options.ttl_max_s) {
         storage->refused.expiration++;
         return false;
     }
@@ -339,7 +353,8 @@ static bool is_acceptable(struct skep_dht_storage *storage, double expiration_un
     return true;
 }
 
-static int store_plain(struct skep_dht_storage *storage, const struct skep_dht_id *key, skep_bytes bytes, double expiration_unix_s, uint32_t tag)
+static int store_plain(struct skep_dht_storage *storage, const struct skep_dht_id *key,
+                       skep_bytes bytes, double expiration_unix_s, uint32_t tag)
 {
     struct skep_dht_item *item = find_item(storage, key);
     struct skep_dht_value *value;
@@ -348,7 +363,8 @@ static int store_plain(struct skep_dht_storage *storage, const struct skep_dht_i
 
     if (item && item->expiration_unix_s >= expiration_unix_s)
         return refuse_older(storage);
-    if (!has_room(storage, tag, add, freed, item && !item->value->is_dictionary && item->owner == tag ? freed : 0))
+    if (!has_room(storage, tag, add, freed,
+                  item && !item->value->is_dictionary && item->owner == tag ? freed : 0))
         return 0;
     if ((rc = skep_dht_value_new_plain(&value, storage->options.mem, bytes, expiration_unix_s)) < 0)
         return rc;
@@ -365,8 +381,9 @@ static int store_plain(struct skep_dht_storage *storage, const struct skep_dht_i
 }
 
 /* The first entry of a key makes a dictionary, in place of an older plain value if there is one. */
-static int store_first_entry(struct skep_dht_storage *storage, const struct skep_dht_id *key, struct skep_dht_item *item,
-                             const struct skep_dht_subkey *subkey, const struct skep_dht_entry *entry)
+static int store_first_entry(struct skep_dht_storage *storage, const struct skep_dht_id *key,
+                             struct skep_dht_item *item, const struct skep_dht_subkey *subkey,
+                             const struct skep_dht_entry *entry)
 {
     size_t freed = item ? item->cost : 0, add;
     struct skep_dht_value *value;
@@ -376,7 +393,8 @@ static int store_first_entry(struct skep_dht_storage *storage, const struct skep
 
     if ((rc = skep_dht_value_new_dictionary(&value, storage->options.mem)) < 0)
         return rc;
-    add = ITEM_COST + skep_dht_value_cost(value) + skep_dht_entry_cost(subkey->normal.len, entry->value.len);
+    add = ITEM_COST + skep_dht_value_cost(value) +
+          skep_dht_entry_cost(subkey->normal.len, entry->value.len);
     if (!has_room(storage, tag, add, freed, item && item->owner == tag ? freed : 0)) {
         rc = 0;
         goto drop;
@@ -395,7 +413,8 @@ drop:
     return rc;
 }
 
-static int store_next_entry(struct skep_dht_storage *storage, struct skep_dht_item *item, const struct skep_dht_subkey *subkey,
+static int store_next_entry(struct skep_dht_storage *storage, struct skep_dht_item *item,
+                            const struct skep_dht_subkey *subkey,
                             const struct skep_dht_entry *entry)
 {
     size_t add = skep_dht_entry_cost(subkey->normal.len, entry->value.len), freed = 0;
@@ -408,7 +427,8 @@ static int store_next_entry(struct skep_dht_storage *storage, struct skep_dht_it
         return refuse_older(storage);
     if (rc == 1)
         freed = skep_dht_entry_cost(old.subkey.len, old.value.len);
-    if (!has_room(storage, entry->owner, add, freed, rc == 1 && !item->shared && old.owner == entry->owner ? freed : 0))
+    if (!has_room(storage, entry->owner, add, freed,
+                  rc == 1 && !item->shared && old.owner == entry->owner ? freed : 0))
         return 0;
     if ((rc = own_value(item)) < 0)
         return rc;
@@ -423,13 +443,15 @@ static int store_next_entry(struct skep_dht_storage *storage, struct skep_dht_it
     return 1;
 }
 
-static int store_entry(struct skep_dht_storage *storage, const struct skep_dht_id *key, skep_bytes packed_subkey, const struct skep_dht_entry *entry)
+static int store_entry(struct skep_dht_storage *storage, const struct skep_dht_id *key,
+                       skep_bytes packed_subkey, const struct skep_dht_entry *entry)
 {
     struct skep_dht_item *item = find_item(storage, key);
     struct skep_dht_subkey subkey;
     int rc;
 
-    if (packed_subkey.len > SKEP_DHT_DICTIONARY_BYTES_MAX || entry->value.len > SKEP_DHT_DICTIONARY_BYTES_MAX) {
+    if (packed_subkey.len > SKEP_DHT_DICTIONARY_BYTES_MAX ||
+        entry->value.len > SKEP_DHT_DICTIONARY_BYTES_MAX) {
         storage->refused.dictionary++;
         return 0;
     }
@@ -452,8 +474,9 @@ static int store_entry(struct skep_dht_storage *storage, const struct skep_dht_i
     return rc;
 }
 
-int skep_dht_storage_store(struct skep_dht_storage *storage, const struct skep_dht_id *key, skep_bytes subkey, skep_bytes value,
-                           double expiration_unix_s, const struct skep_peer_id *from, double now_unix_s)
+int skep_dht_storage_store(struct skep_dht_storage *storage, const struct skep_dht_id *key,
+                           skep_bytes subkey, skep_bytes value, double expiration_unix_s,
+                           const struct skep_peer_id *from, double now_unix_s)
 {
     struct skep_dht_entry entry = {.value = value, .expiration_unix_s = expiration_unix_s};
     uint32_t tag;
@@ -474,7 +497,9 @@ int skep_dht_storage_store(struct skep_dht_storage *storage, const struct skep_d
     return rc;
 }
 
-int skep_dht_storage_store_dictionary(struct skep_dht_storage *storage, const struct skep_dht_id *key, const struct skep_dht_value *dictionary,
+int skep_dht_storage_store_dictionary(struct skep_dht_storage *storage,
+                                      const struct skep_dht_id *key,
+                                      const struct skep_dht_value *dictionary,
                                       const struct skep_peer_id *from, double now_unix_s)
 {
     struct skep_dht_entry entry;
@@ -482,7 +507,8 @@ int skep_dht_storage_store_dictionary(struct skep_dht_storage *storage, const st
     int all = 1;
 
     while (skep_dht_value_next(dictionary, &cursor, &entry)) {
-        int rc = skep_dht_storage_store(storage, key, entry.subkey, entry.value, entry.expiration_unix_s, from, now_unix_s);
+        int rc = skep_dht_storage_store(storage, key, entry.subkey, entry.value,
+                                        entry.expiration_unix_s, from, now_unix_s);
 
         if (rc < 0)
             return rc;
@@ -491,7 +517,8 @@ int skep_dht_storage_store_dictionary(struct skep_dht_storage *storage, const st
     return all;
 }
 
-int skep_dht_storage_store_value(struct skep_dht_storage *storage, const struct skep_dht_id *key, const struct skep_dht_value *value, double now_unix_s)
+int skep_dht_storage_store_value(struct skep_dht_storage *storage, const struct skep_dht_id *key,
+                                 const struct skep_dht_value *value, double now_unix_s)
 {
     struct skep_dht_item *item;
     struct skep_dht_value *merged;
@@ -504,7 +531,8 @@ int skep_dht_storage_store_value(struct skep_dht_storage *storage, const struct 
     item = find_item(storage, key);
     if (item && item->value == value)
         return 0;
-    if (item && !(item->value->is_dictionary && value->is_dictionary) && item->expiration_unix_s >= value->expiration_unix_s)
+    if (item && !(item->value->is_dictionary && value->is_dictionary) &&
+        item->expiration_unix_s >= value->expiration_unix_s)
         return refuse_older(storage);
     /* The newer one usually has all that the older one has: then it is shared, not copied. */
     merged = skep_dht_value_ref(value);
@@ -512,7 +540,9 @@ int skep_dht_storage_store_value(struct skep_dht_storage *storage, const struct 
         rc = skep_dht_value_merge(&merged, item->value);
     add = ITEM_COST + skep_dht_value_cost(merged) + skep_dht_value_entries_cost(merged);
     if (rc >= 0 || rc == SKEP_EPEER_LIMIT)
-        rc = has_room(storage, 0, add, item ? item->cost : 0, 0) ? set_value(storage, key, item, merged, 0, true) == 0 ? 1 : SKEP_ENOMEM : 0;
+        rc = has_room(storage, 0, add, item ? item->cost : 0, 0)
+                 ? set_value(storage, key, item, merged, 0, true) == 0 ? 1 : SKEP_ENOMEM
+                 : 0;
     if (rc != 1)
         skep_dht_value_unref(merged);
     skep_dht_storage_expire(storage, now_unix_s);
@@ -522,7 +552,8 @@ int skep_dht_storage_store_value(struct skep_dht_storage *storage, const struct 
 
 /* ---- the rest ---- */
 
-void skep_dht_storage_init(struct skep_dht_storage *storage, const struct skep_dht_storage_options *options)
+void skep_dht_storage_init(struct skep_dht_storage *storage,
+                           const struct skep_dht_storage_options *options)
 {
     *storage = (struct skep_dht_storage){.options = *options, .owner_used = 1};
     skep_heap_init(&storage->by_expiration, options->mem, expires_before);
@@ -541,13 +572,15 @@ void skep_dht_storage_fini(struct skep_dht_storage *storage)
     storage->owner_cap = 0;
 }
 
-const struct skep_dht_item *skep_dht_storage_get(struct skep_dht_storage *storage, const struct skep_dht_id *key, double now_unix_s)
+const struct skep_dht_item *skep_dht_storage_get(struct skep_dht_storage *storage,
+                                                 const struct skep_dht_id *key, double now_unix_s)
 {
     skep_dht_storage_expire(storage, now_unix_s);
     return find_item(storage, key);
 }
 
-int skep_dht_storage_packed(struct skep_dht_storage *storage, const struct skep_dht_item *item, skep_bytes *out)
+int skep_dht_storage_packed(struct skep_dht_storage *storage, const struct skep_dht_item *item,
+                            skep_bytes *out)
 {
     if (!item->value->is_dictionary) {
         *out = item->value->plain;
@@ -565,12 +598,14 @@ void skep_dht_storage_remove(struct skep_dht_storage *storage, const struct skep
         remove_item(storage, item);
 }
 
-const struct skep_dht_item *skep_dht_storage_next(const struct skep_dht_storage *storage, const struct skep_dht_item *item)
+const struct skep_dht_item *skep_dht_storage_next(const struct skep_dht_storage *storage,
+                                                  const struct skep_dht_item *item)
 {
     return item ? item->hh.next : storage->items;
 }
 
-size_t skep_dht_storage_share(const struct skep_dht_storage *storage, const struct skep_peer_id *peer)
+size_t skep_dht_storage_share(const struct skep_dht_storage *storage,
+                              const struct skep_peer_id *peer)
 {
     const struct skep_dht_owner *owner = find_owner(storage, peer);
 

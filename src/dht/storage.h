@@ -15,25 +15,29 @@
 
 struct skep_dht_storage_options {
     const struct skep_mem *mem;
-    size_t bytes_max;  /* SKEP_DHT_STORAGE_BYTES */
-    size_t keys_max;   /* 0: no limit. Above it the key that expires first goes, even if it is the newcomer */
-    bool evict;        /* at bytes_max: a cache drops what expires first, a storage (false) refuses the newcomer */
-    double ttl_max_s;  /* expirations later than now + this are refused */
+    size_t bytes_max; /* SKEP_DHT_STORAGE_BYTES */
+    size_t
+        keys_max; /* 0: no limit. Above it the key that expires first goes, even if it is the newcomer */
+    bool
+        evict; /* at bytes_max: a cache drops what expires first, a storage (false) refuses the newcomer */
+    double ttl_max_s; /* expirations later than now + this are refused */
 };
 
 /** One key's record. Read only. */
 struct skep_dht_item {
     struct skep_dht_id key;
-    uint32_t owner;              /* tag of the peer that pays for the item itself; 0: ourselves */
-    bool shared;                 /* the value came whole, from ourselves: its entries' owners mean nothing here */
+    uint32_t owner; /* tag of the peer that pays for the item itself; 0: ourselves */
+    bool shared; /* the value came whole, from ourselves: its entries' owners mean nothing here */
     struct skep_dht_value *value;
-    double expiration_unix_s;    /* the value's */
-    uint64_t version;            /* another number after each change of this key's content; never 0, never used again in this storage */
-    struct skep_heap_node by_expiration, by_earliest; /* when it goes, and when its first entry goes */
+    double expiration_unix_s; /* the value's */
+    uint64_t
+        version; /* another number after each change of this key's content; never 0, never used again in this storage */
+    struct skep_heap_node by_expiration,
+        by_earliest;                  /* when it goes, and when its first entry goes */
     struct skep_heap_node by_refresh; /* of cache.c */
-    double earliest_unix_s;      /* of its entries; INFINITY for a plain value */
-    double refresh_unix_s;       /* of cache.c */
-    size_t cost;                 /* bytes it is charged for, entries included */
+    double earliest_unix_s;           /* of its entries; INFINITY for a plain value */
+    double refresh_unix_s;            /* of cache.c */
+    size_t cost;                      /* bytes it is charged for, entries included */
     UT_hash_handle hh;
 };
 
@@ -59,37 +63,45 @@ struct skep_dht_storage {
     uint64_t last_version;
     struct skep_dht_refusals refused;
     uint64_t evicted;
-    struct skep_dht_owner *owners; /* map by peer id */
+    struct skep_dht_owner *owners;          /* map by peer id */
     union skep_dht_owner_slot *owner_slots; /* [owner_cap] by tag */
-    uint32_t owner_cap, owner_used;         /* tags below owner_used are taken, or chained from owner_free */
-    uint32_t owner_free;                    /* 0: none */
+    uint32_t owner_cap,
+        owner_used;      /* tags below owner_used are taken, or chained from owner_free */
+    uint32_t owner_free; /* 0: none */
     /** Called before an item goes, may be NULL: of cache.c. */
     void (*on_remove)(struct skep_dht_storage *storage, struct skep_dht_item *item);
 };
 
-void skep_dht_storage_init(struct skep_dht_storage *storage, const struct skep_dht_storage_options *options);
+void skep_dht_storage_init(struct skep_dht_storage *storage,
+                           const struct skep_dht_storage_options *options);
 void skep_dht_storage_fini(struct skep_dht_storage *storage);
 
 /** Store a plain value, or with a subkey one entry of a dictionary. Bytes are copied.
  *  @param subkey  msgpack of the subkey; len 0: a plain value.
  *  @param from    the peer that stores it; NULL: ourselves, who are bound by bytes_max only.
  *  @return 1 in, 0 refused (and counted); SKEP_EPEER_PROTO, SKEP_EPEER_FRAME (the subkey is no key or malformed: the request deserves an error answer), SKEP_ENOMEM. */
-int skep_dht_storage_store(struct skep_dht_storage *storage, const struct skep_dht_id *key, skep_bytes subkey, skep_bytes value,
-                           double expiration_unix_s, const struct skep_peer_id *from, double now_unix_s);
+int skep_dht_storage_store(struct skep_dht_storage *storage, const struct skep_dht_id *key,
+                           skep_bytes subkey, skep_bytes value, double expiration_unix_s,
+                           const struct skep_peer_id *from, double now_unix_s);
 
 /** Store every entry of a dictionary, trying all. @return 1 if all went in (also of none), 0 if one was refused; SKEP_ENOMEM. */
-int skep_dht_storage_store_dictionary(struct skep_dht_storage *storage, const struct skep_dht_id *key, const struct skep_dht_value *dictionary,
+int skep_dht_storage_store_dictionary(struct skep_dht_storage *storage,
+                                      const struct skep_dht_id *key,
+                                      const struct skep_dht_value *dictionary,
                                       const struct skep_peer_id *from, double now_unix_s);
 
 /** Store a value of ours without copying it, for what a search found: two dictionaries are merged entry by entry; else the value goes in if what is
  *  there expires earlier, whichever kind either is. @return as skep_dht_storage_store(). */
-int skep_dht_storage_store_value(struct skep_dht_storage *storage, const struct skep_dht_id *key, const struct skep_dht_value *value, double now_unix_s);
+int skep_dht_storage_store_value(struct skep_dht_storage *storage, const struct skep_dht_id *key,
+                                 const struct skep_dht_value *value, double now_unix_s);
 
 /** The record of a key without what has expired; NULL if there is none. Good until the next call on this storage; its value longer with a reference. */
-const struct skep_dht_item *skep_dht_storage_get(struct skep_dht_storage *storage, const struct skep_dht_id *key, double now_unix_s);
+const struct skep_dht_item *skep_dht_storage_get(struct skep_dht_storage *storage,
+                                                 const struct skep_dht_id *key, double now_unix_s);
 
 /** The bytes of an rpc_find answer for an item of skep_dht_storage_get(): a plain value, or the packed dictionary. @return 0, SKEP_ENOMEM. */
-int skep_dht_storage_packed(struct skep_dht_storage *storage, const struct skep_dht_item *item, skep_bytes *out);
+int skep_dht_storage_packed(struct skep_dht_storage *storage, const struct skep_dht_item *item,
+                            skep_bytes *out);
 
 /** Drop what has expired. The other calls do it too; call it now and then so that memory comes back. @return how many keys went. */
 size_t skep_dht_storage_expire(struct skep_dht_storage *storage, double now_unix_s);
@@ -98,7 +110,8 @@ size_t skep_dht_storage_expire(struct skep_dht_storage *storage, double now_unix
 void skep_dht_storage_remove(struct skep_dht_storage *storage, const struct skep_dht_id *key);
 
 /** Walk all items in the order in which their keys came: start with NULL. Nothing may be changed meanwhile. @return NULL at the end. */
-const struct skep_dht_item *skep_dht_storage_next(const struct skep_dht_storage *storage, const struct skep_dht_item *item);
+const struct skep_dht_item *skep_dht_storage_next(const struct skep_dht_storage *storage,
+                                                  const struct skep_dht_item *item);
 
 static inline size_t skep_dht_storage_count(const struct skep_dht_storage *storage)
 {
@@ -106,6 +119,7 @@ static inline size_t skep_dht_storage_count(const struct skep_dht_storage *stora
 }
 
 /** Bytes that a peer's records are charged here. */
-size_t skep_dht_storage_share(const struct skep_dht_storage *storage, const struct skep_peer_id *peer);
+size_t skep_dht_storage_share(const struct skep_dht_storage *storage,
+                              const struct skep_peer_id *peer);
 
 #endif

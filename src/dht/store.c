@@ -49,7 +49,8 @@ static void free_seeker(struct seeker *seeker)
 
 static void cancel_seekers(struct skep_store *store)
 {
-    SKEP_LIST_EACH(&store->seekers, entry, after) {
+    SKEP_LIST_EACH(&store->seekers, entry, after)
+    {
         struct seeker *seeker = SKEP_LIST_ITEM(entry, struct seeker, entry);
         struct skep_dht_lookup *lookup = seeker->lookup;
 
@@ -65,7 +66,7 @@ static void free_store(struct skep_store *store)
 
     cancel_seekers(store);
     SKEP_LIST_EACH(&store->hoods, entry, after)
-        free_hood(SKEP_LIST_ITEM(entry, struct skep_hood, entry));
+    free_hood(SKEP_LIST_ITEM(entry, struct skep_hood, entry));
     skep_env_stop(store->dht->env, &store->deadline);
     skep_env_stop(store->dht->env, &store->kick);
     skep_list_remove(&store->entry);
@@ -137,7 +138,8 @@ static void on_deadline(struct skep_timer *timer)
 
 /* ---- a key is done ---- */
 
-static void cache_record(struct skep_store *store, const struct skep_store_key *key, const struct skep_store_record *r, bool in_cache)
+static void cache_record(struct skep_store *store, const struct skep_store_key *key,
+                         const struct skep_store_record *r, bool in_cache)
 {
     struct skep_dht *dht = store->dht;
     struct skep_dht_storage *cache = &dht->cache.storage;
@@ -147,11 +149,13 @@ static void cache_record(struct skep_store *store, const struct skep_store_key *
     const struct skep_dht_item *cached;
 
     if (r->accepted > 0 && (r->subkey_len == 0 || in_cache))
-        (void)skep_dht_storage_store(cache, &key->id, subkey, value, r->expiration_unix_s, NULL, now);
+        (void)skep_dht_storage_store(cache, &key->id, subkey, value, r->expiration_unix_s, NULL,
+                                     now);
     if (r->subkey_len == 0 && r->accepted == 0 && r->answered > 0) {
         cached = skep_dht_storage_get(cache, &key->id, now);
         if (cached && cached->value->expiration_unix_s <= r->expiration_unix_s)
-            (void)skep_dht_cache_refresh_soon(&dht->cache, &key->id, now); /* others have something newer */
+            (void)skep_dht_cache_refresh_soon(&dht->cache, &key->id,
+                                              now); /* others have something newer */
     }
 }
 
@@ -159,7 +163,8 @@ static void cache_key(struct skep_store *store, const struct skep_store_key *key
 {
     struct skep_dht *dht = store->dht;
     double now = skep_env_unix_s(dht->env);
-    bool in_cache = skep_dht_storage_get(&dht->cache.storage, &key->id, now) != NULL, dictionary = false;
+    bool in_cache = skep_dht_storage_get(&dht->cache.storage, &key->id, now) != NULL,
+         dictionary = false;
 
     for (uint32_t i = 0; i < key->count; i++) {
         const struct skep_store_record *r = &store->records[store->order[key->first + i]];
@@ -168,7 +173,8 @@ static void cache_key(struct skep_store *store, const struct skep_store_key *key
         cache_record(store, key, r, in_cache);
     }
     if (dictionary && in_cache)
-        (void)skep_dht_cache_refresh_soon(&dht->cache, &key->id, now); /* there may be other subkeys, too */
+        (void)skep_dht_cache_refresh_soon(&dht->cache, &key->id,
+                                          now); /* there may be other subkeys, too */
     skep_dht_refresh_schedule(dht);
 }
 
@@ -181,7 +187,8 @@ bool skep_store_finish_key(struct skep_store *store, struct skep_store_key *key)
     for (uint32_t i = 0; i < key->count && !store->dead; i++) {
         uint32_t index = store->order[key->first + i];
 
-        store->owner->on_stored(store->owner, index, store->records[index].accepted, store->records[index].answered);
+        store->owner->on_stored(store->owner, index, store->records[index].accepted,
+                                store->records[index].answered);
     }
     return !store->dead;
 }
@@ -189,17 +196,22 @@ bool skep_store_finish_key(struct skep_store *store, struct skep_store_key *key)
 /* ---- neighbourhoods ---- */
 
 /* The keys that share `depth` bits with keys[at]: they lie around it. */
-static void subtree(const struct skep_store *store, uint32_t at, unsigned depth, uint32_t *from, uint32_t *to)
+static void subtree(const struct skep_store *store, uint32_t at, unsigned depth, uint32_t *from,
+                    uint32_t *to)
 {
     const struct skep_dht_id *id = &store->keys[at].id;
 
-    for (*from = at; *from > 0 && skep_dht_id_common_bits(&store->keys[*from - 1].id, id) >= depth; --*from)
+    for (*from = at; *from > 0 && skep_dht_id_common_bits(&store->keys[*from - 1].id, id) >= depth;
+         --*from)
         ;
-    for (*to = at + 1; *to < store->key_count && skep_dht_id_common_bits(&store->keys[*to].id, id) >= depth; ++*to)
+    for (*to = at + 1;
+         *to < store->key_count && skep_dht_id_common_bits(&store->keys[*to].id, id) >= depth;
+         ++*to)
         ;
 }
 
-static void add_hood_node(struct skep_hood *hood, const struct skep_dht_id *id, const struct skep_peer_id *peer, bool is_self)
+static void add_hood_node(struct skep_hood *hood, const struct skep_dht_id *id,
+                          const struct skep_peer_id *peer, bool is_self)
 {
     struct skep_hood_node *node = &hood->nodes[hood->node_count++];
 
@@ -225,7 +237,8 @@ static bool late_is_near(const struct skep_hood *hood, const struct skep_dht_id 
         if (!hood->nodes[late].late)
             continue;
         for (uint32_t i = 0; i < hood->node_count; i++)
-            nearer += !hood->nodes[i].late && skep_dht_id_nearer(key, &hood->nodes[i].id, &hood->nodes[late].id) < 0;
+            nearer += !hood->nodes[i].late &&
+                      skep_dht_id_nearer(key, &hood->nodes[i].id, &hood->nodes[late].id) < 0;
         if (nearer < hood->store->dht->options.num_replicas)
             return true;
     }
@@ -234,7 +247,8 @@ static bool late_is_near(const struct skep_hood *hood, const struct skep_dht_id 
 
 static struct skep_hood *new_hood(struct skep_store *store, size_t nodes, uint32_t rounds)
 {
-    struct skep_hood *hood = skep_mem_zalloc(store->dht->mem, 1, sizeof *hood + (nodes + 1) * sizeof hood->nodes[0]);
+    struct skep_hood *hood =
+        skep_mem_zalloc(store->dht->mem, 1, sizeof *hood + (nodes + 1) * sizeof hood->nodes[0]);
 
     if (!hood)
         return NULL;
@@ -247,7 +261,8 @@ static struct skep_hood *new_hood(struct skep_store *store, size_t nodes, uint32
 }
 
 /* Keys [from, to) that have no hood yet get this one, and their records go out: keys[at], whose lookup it comes from, and those it will do for. */
-static void settle_keys(struct skep_store *store, struct skep_hood *hood, uint32_t from, uint32_t to, uint32_t at)
+static void settle_keys(struct skep_store *store, struct skep_hood *hood, uint32_t from,
+                        uint32_t to, uint32_t at)
 {
     for (uint32_t i = from; i < to; i++) {
         struct skep_store_key *key = &store->keys[i];
@@ -268,9 +283,11 @@ static bool settle_from_table(struct skep_store *store)
     struct skep_hood *hood;
     size_t count;
 
-    if (skep_env_now_us(dht->env) >= dht->whole_until_us || dht->table.node_count == 0 || dht->table.node_count >= dht->options.bucket_size)
+    if (skep_env_now_us(dht->env) >= dht->whole_until_us || dht->table.node_count == 0 ||
+        dht->table.node_count >= dht->options.bucket_size)
         return false;
-    count = skep_routing_nearest(&dht->table, &store->keys[0].id, dht->options.bucket_size, NULL, dht->nearest);
+    count = skep_routing_nearest(&dht->table, &store->keys[0].id, dht->options.bucket_size, NULL,
+                                 dht->nearest);
     hood = new_hood(store, count, 0);
     if (!hood)
         return false;
@@ -281,24 +298,31 @@ static bool settle_from_table(struct skep_store *store)
 }
 
 /* How many leading bits of a lookup's target the ids have all of whose nodes are in its beam; 0: all ids. */
-static unsigned complete_depth(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+static unsigned complete_depth(const struct skep_dht_lookup *l,
+                               const struct skep_dht_lookup_key *key)
 {
     if (key->count < l->beam && !key->dropped)
         return 0;
-    return skep_dht_id_common_bits(&key->id, &l->nodes[key->beam[SKEP_MIN(key->count, l->beam) - 1].node].id) + 1;
+    return skep_dht_id_common_bits(
+               &key->id, &l->nodes[key->beam[SKEP_MIN(key->count, l->beam) - 1].node].id) +
+           1;
 }
 
 /* Nodes that are there and share `depth` bits with the target. */
-static size_t nodes_inside(const struct skep_store *store, const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key, unsigned depth)
+static size_t nodes_inside(const struct skep_store *store, const struct skep_dht_lookup *l,
+                           const struct skep_dht_lookup_key *key, unsigned depth)
 {
-    size_t count = store->with_self && skep_dht_id_common_bits(&key->id, &store->dht->node_id) >= depth;
+    size_t count =
+        store->with_self && skep_dht_id_common_bits(&key->id, &store->dht->node_id) >= depth;
 
     for (size_t i = 0; i < key->count; i++)
-        count += key->beam[i].state == SKEP_DHT_CAND_ANSWERED && skep_dht_id_common_bits(&key->id, &l->nodes[key->beam[i].node].id) >= depth;
+        count += key->beam[i].state == SKEP_DHT_CAND_ANSWERED &&
+                 skep_dht_id_common_bits(&key->id, &l->nodes[key->beam[i].node].id) >= depth;
     return count;
 }
 
-static struct skep_hood *hood_of_lookup(struct skep_store *store, const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+static struct skep_hood *hood_of_lookup(struct skep_store *store, const struct skep_dht_lookup *l,
+                                        const struct skep_dht_lookup_key *key)
 {
     struct skep_hood *hood = new_hood(store, key->count, key->rounds);
     bool want_late = true;
@@ -311,7 +335,8 @@ static struct skep_hood *hood_of_lookup(struct skep_store *store, const struct s
     for (size_t i = 0; i < key->count && hood->node_count < SKEP_STORE_HOOD_MAX; i++) {
         const struct skep_dht_lookup_node *node = &l->nodes[key->beam[i].node];
 
-        if (key->beam[i].state == SKEP_DHT_CAND_ANSWERED || (want_late && key->beam[i].state == SKEP_DHT_CAND_LATE))
+        if (key->beam[i].state == SKEP_DHT_CAND_ANSWERED ||
+            (want_late && key->beam[i].state == SKEP_DHT_CAND_LATE))
             add_hood_node(hood, &node->id, &node->peer, false);
         else if (key->beam[i].state == SKEP_DHT_CAND_LATE)
             add_late_node(hood, node);
@@ -363,8 +388,11 @@ static void presume(struct skep_store *store, struct seeker *seeker)
 {
     struct skep_dht *dht = store->dht;
     const struct skep_dht_id *id = &store->keys[seeker->key].id;
-    size_t count = skep_routing_nearest(&dht->table, id, dht->options.bucket_size, NULL, dht->nearest);
-    unsigned depth = count < dht->options.bucket_size ? 0 : skep_dht_id_common_bits(id, &dht->nearest[count - 1]->id) + 1;
+    size_t count =
+        skep_routing_nearest(&dht->table, id, dht->options.bucket_size, NULL, dht->nearest);
+    unsigned depth = count < dht->options.bucket_size
+                         ? 0
+                         : skep_dht_id_common_bits(id, &dht->nearest[count - 1]->id) + 1;
 
     depth = SKEP_MAX(depth, store->last_depth);
     subtree(store, seeker->key, depth, &seeker->presumed_from, &seeker->presumed_to);
@@ -409,14 +437,17 @@ static int start_seeker(struct skep_store *store, uint32_t key)
 
 static void seek(struct skep_store *store)
 {
-    while (store->next_key < store->key_count && (store->keys[store->next_key].hood || store->keys[store->next_key].done))
+    while (store->next_key < store->key_count &&
+           (store->keys[store->next_key].hood || store->keys[store->next_key].done))
         store->next_key++;
-    for (uint32_t i = store->next_key; i < store->key_count && store->seeker_count < SEEKERS_MAX; i++) {
+    for (uint32_t i = store->next_key; i < store->key_count && store->seeker_count < SEEKERS_MAX;
+         i++) {
         struct skep_store_key *key = &store->keys[i];
 
         if (key->hood || key->done || key->presumed)
             continue;
-        if (start_seeker(store, i) < 0 && store->seeker_count == 0 && !skep_store_finish_key(store, key))
+        if (start_seeker(store, i) < 0 && store->seeker_count == 0 &&
+            !skep_store_finish_key(store, key))
             return;
     }
 }
@@ -472,7 +503,8 @@ static void group_keys(struct skep_store *store, const struct skep_dht_record *r
 {
     for (uint32_t i = 0; i < store->record_count; i++) {
         const struct skep_dht_id *id = &records[store->order[i]].key;
-        struct skep_store_key *key = store->key_count > 0 ? &store->keys[store->key_count - 1] : NULL;
+        struct skep_store_key *key =
+            store->key_count > 0 ? &store->keys[store->key_count - 1] : NULL;
 
         if (!key || !skep_dht_id_equal(&key->id, id)) {
             key = &store->keys[store->key_count++];
@@ -485,14 +517,16 @@ static void group_keys(struct skep_store *store, const struct skep_dht_record *r
 }
 
 /* Sign a record and keep its bytes. */
-static int take_record(struct skep_store *store, struct skep_store_record *to, const struct skep_dht_record *record, struct skep_buf *scratch)
+static int take_record(struct skep_store *store, struct skep_store_record *to,
+                       const struct skep_dht_record *record, struct skep_buf *scratch)
 {
     static const uint8_t plain_subkey[1] = {0xc0};
     struct skep_dht *dht = store->dht;
-    struct skep_dht_signable signable = {.key = skep_bytes_of(record->key.bytes, SKEP_DHT_ID_LEN),
-                                         .subkey = record->subkey.len > 0 ? record->subkey : skep_bytes_of(plain_subkey, 1),
-                                         .value = record->value,
-                                         .expiration_unix_s = record->expiration_unix_s};
+    struct skep_dht_signable signable = {
+        .key = skep_bytes_of(record->key.bytes, SKEP_DHT_ID_LEN),
+        .subkey = record->subkey.len > 0 ? record->subkey : skep_bytes_of(plain_subkey, 1),
+        .value = record->value,
+        .expiration_unix_s = record->expiration_unix_s};
     skep_bytes value = record->value;
     int rc = 0;
 
@@ -514,7 +548,8 @@ static int take_record(struct skep_store *store, struct skep_store_record *to, c
     return store->arena.rc;
 }
 
-static int take_records(struct skep_store *store, const struct skep_dht_record *records, size_t count)
+static int take_records(struct skep_store *store, const struct skep_dht_record *records,
+                        size_t count)
 {
     const struct skep_mem *mem = store->dht->mem;
     struct skep_buf scratch;
@@ -523,7 +558,8 @@ static int take_records(struct skep_store *store, const struct skep_dht_record *
     store->records = skep_mem_zalloc(mem, count, sizeof *store->records);
     store->order = skep_mem_alloc(mem, count * sizeof *store->order);
     store->keys = skep_mem_zalloc(mem, count, sizeof *store->keys);
-    store->items = skep_mem_alloc(mem, SKEP_MIN(count, (size_t)SKEP_STORE_ITEMS_MAX) * sizeof *store->items);
+    store->items =
+        skep_mem_alloc(mem, SKEP_MIN(count, (size_t)SKEP_STORE_ITEMS_MAX) * sizeof *store->items);
     if (!store->records || !store->order || !store->keys || !store->items)
         return SKEP_ENOMEM;
     skep_buf_init(&scratch, mem);
@@ -540,7 +576,8 @@ static int take_records(struct skep_store *store, const struct skep_dht_record *
     return 0;
 }
 
-int skep_dht_store_start(struct skep_dht *dht, struct skep_dht_store *owner, const struct skep_dht_record *records, size_t count,
+int skep_dht_store_start(struct skep_dht *dht, struct skep_dht_store *owner,
+                         const struct skep_dht_record *records, size_t count,
                          const struct skep_dht_store_options *options)
 {
     struct skep_store *store;

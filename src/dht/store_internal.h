@@ -32,7 +32,7 @@ struct skep_hood_node {
     struct skep_dht_id id;
     struct skep_peer_id peer;
     bool is_self, failed;
-    bool late; /* has not answered so far: gets nothing, but is there */
+    bool late;      /* has not answered so far: gets nothing, but is there */
     uint32_t *keys; /* [key_count] to be stored here, in order */
     uint32_t key_count, key_cap;
     /* Sent and not yet answered, from … to: position in `keys`, record of that key. */
@@ -51,7 +51,7 @@ struct skep_hood {
 struct skep_store {
     struct skep_dht_op_head head;
     struct skep_dht *dht;
-    struct skep_list entry; /* dht->stores */
+    struct skep_list entry;       /* dht->stores */
     struct skep_dht_store *owner; /* NULL: told the end, requests under way go on */
     struct skep_timer deadline;
     struct skep_timer kick;

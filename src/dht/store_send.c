@@ -57,16 +57,19 @@ static void store_here(struct skep_store *store, struct skep_store_key *key)
 
     for (uint32_t i = 0; i < key->count; i++) {
         struct skep_store_record *r = &store->records[store->order[key->first + i]];
-        skep_bytes subkey = arena_bytes(store, r->subkey_at, r->subkey_len), value = arena_bytes(store, r->value_at, r->value_len);
-        struct skep_dht_signable record = {.key = skep_bytes_of(key->id.bytes, SKEP_DHT_ID_LEN),
-                                           .subkey = subkey.len > 0 ? subkey : skep_bytes_of(plain_subkey, 1),
-                                           .value = value,
-                                           .expiration_unix_s = r->expiration_unix_s};
+        skep_bytes subkey = arena_bytes(store, r->subkey_at, r->subkey_len),
+                   value = arena_bytes(store, r->value_at, r->value_len);
+        struct skep_dht_signable record = {
+            .key = skep_bytes_of(key->id.bytes, SKEP_DHT_ID_LEN),
+            .subkey = subkey.len > 0 ? subkey : skep_bytes_of(plain_subkey, 1),
+            .value = value,
+            .expiration_unix_s = r->expiration_unix_s};
 
         r->answered++;
         if (dht->validators.count > 0 && skep_validators_validate(&dht->validators, &record) < 0)
             continue;
-        if (skep_dht_storage_store(into, &key->id, subkey, value, r->expiration_unix_s, NULL, now) == 1)
+        if (skep_dht_storage_store(into, &key->id, subkey, value, r->expiration_unix_s, NULL,
+                                   now) == 1)
             r->accepted++;
     }
     key->answered++;
@@ -106,14 +109,16 @@ static size_t gather(struct skep_hood_node *node)
         const struct skep_store_key *key = &store->keys[node->keys[node->next_key]];
 
         for (; node->next_record < key->count; node->next_record++) {
-            const struct skep_store_record *r = &store->records[store->order[key->first + node->next_record]];
+            const struct skep_store_record *r =
+                &store->records[store->order[key->first + node->next_record]];
             struct skep_dht_store_item *item = &store->items[count];
 
             if (count == SKEP_STORE_ITEMS_MAX)
                 return count;
             *item = (struct skep_dht_store_item){
                 .key = skep_bytes_of(key->id.bytes, SKEP_DHT_ID_LEN),
-                .subkey = r->subkey_len > 0 ? arena_bytes(store, r->subkey_at, r->subkey_len) : skep_bytes_of(plain_subkey, 1),
+                .subkey = r->subkey_len > 0 ? arena_bytes(store, r->subkey_at, r->subkey_len)
+                                            : skep_bytes_of(plain_subkey, 1),
                 .value = arena_bytes(store, r->value_at, r->value_len),
                 .expiration_unix_s = r->expiration_unix_s,
                 .in_cache = store->in_cache};
@@ -138,7 +143,8 @@ static int send_next(struct skep_hood_node *node)
     if ((rc = dht->message.rc) < 0)
         return rc;
     node->request.done = on_stored;
-    rc = skep_dht_request_start(dht, &node->request, &node->peer, SKEP_DHT_RPC_STORE, skep_buf_view(&dht->message));
+    rc = skep_dht_request_start(dht, &node->request, &node->peer, SKEP_DHT_RPC_STORE,
+                                skep_buf_view(&dht->message));
     if (rc < 0)
         return rc;
     store->in_flight++;
@@ -200,7 +206,8 @@ static bool take_acceptance(struct skep_hood_node *node, skep_bytes reply)
     for (uint32_t i = at; i <= node->next_key && i < node->key_count; i++)
         expected += i < node->next_key ? store->keys[node->keys[i]].count : node->next_record;
     expected -= record;
-    if (skep_dht_store_response_decode(&response, reply) < 0 || response.store_ok.left != expected) {
+    if (skep_dht_store_response_decode(&response, reply) < 0 ||
+        response.store_ok.left != expected) {
         store->dht->stats.bad_messages++;
         return false;
     }
@@ -233,7 +240,8 @@ static bool complete_keys(struct skep_hood_node *node)
 
         key->answered++;
         key->pending--;
-        if (key->pending == 0 && skep_store_dispatch(store, key) && !skep_store_finish_key(store, key))
+        if (key->pending == 0 && skep_store_dispatch(store, key) &&
+            !skep_store_finish_key(store, key))
             return false;
     }
     return true;
@@ -249,7 +257,8 @@ static void on_stored(struct skep_dht_request *request, int rc, skep_bytes reply
     store->in_flight--;
     if (rc < 0)
         skep_dht_failed(store->dht, &node->peer, rc);
-    if (store->owner && (rc == 0 && take_acceptance(node, reply) ? complete_keys(node) : lose_node(node)))
+    if (store->owner &&
+        (rc == 0 && take_acceptance(node, reply) ? complete_keys(node) : lose_node(node)))
         skep_store_flush(hood);
     store->busy--;
     skep_store_end_if_over(store);

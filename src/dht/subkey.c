@@ -25,7 +25,8 @@ static size_t plain_len(const struct skep_msgpack_token *t)
     case SKEP_MSGPACK_NIL: return 1;
     case SKEP_MSGPACK_UINT: return uint_len(t->u);
     case SKEP_MSGPACK_INT: return int_len(t->i);
-    case SKEP_MSGPACK_STR: return len + (len < 32 ? 1 : len <= UINT8_MAX ? 2 : len <= UINT16_MAX ? 3 : 5);
+    case SKEP_MSGPACK_STR:
+        return len + (len < 32 ? 1 : len <= UINT8_MAX ? 2 : len <= UINT16_MAX ? 3 : 5);
     case SKEP_MSGPACK_BIN: return len + (len <= UINT8_MAX ? 2 : len <= UINT16_MAX ? 3 : 5);
     default: return 0;
     }
@@ -64,7 +65,8 @@ static int put_scalar(struct skep_buf *out, const struct skep_msgpack_token *t, 
         return 0;
     case SKEP_MSGPACK_EXT:
         /* hivemind reads an unknown extension as its bare payload. A dictionary, a tensor descriptor or a timestamp (-1) are objects there: no use as a key. */
-        if (t->ext_type == SKEP_EXT_DICTIONARY || t->ext_type == SKEP_EXT_TENSOR || t->ext_type == -1)
+        if (t->ext_type == SKEP_EXT_DICTIONARY || t->ext_type == SKEP_EXT_TENSOR ||
+            t->ext_type == -1)
             return SKEP_EPEER_PROTO;
         skep_msgpack_put_bin(out, t->bytes);
         return 0;
@@ -86,7 +88,8 @@ struct tuples {
     size_t depth;
 };
 
-static int open_tuple(struct tuples *tuples, skep_bytes *in, skep_bytes payload, struct skep_buf *out)
+static int open_tuple(struct tuples *tuples, skep_bytes *in, skep_bytes payload,
+                      struct skep_buf *out)
 {
     struct skep_msgpack_token array;
     struct open_tuple *tuple;
@@ -157,7 +160,8 @@ static bool is_plain(skep_bytes packed)
     struct skep_msgpack_token token;
     skep_bytes rest = packed;
 
-    return skep_msgpack_next(&rest, &token) == 1 && rest.len == 0 && plain_len(&token) == packed.len;
+    return skep_msgpack_next(&rest, &token) == 1 && rest.len == 0 &&
+           plain_len(&token) == packed.len;
 }
 
 int skep_dht_subkey_normalise(struct skep_buf *out, skep_bytes subkey)
@@ -169,7 +173,8 @@ int skep_dht_subkey_normalise(struct skep_buf *out, skep_bytes subkey)
     return normalise(out, subkey, false);
 }
 
-int skep_dht_subkey_init(struct skep_dht_subkey *subkey, const struct skep_mem *mem, skep_bytes packed)
+int skep_dht_subkey_init(struct skep_dht_subkey *subkey, const struct skep_mem *mem,
+                         skep_bytes packed)
 {
     size_t normal_len;
     int rc;
@@ -183,7 +188,8 @@ int skep_dht_subkey_init(struct skep_dht_subkey *subkey, const struct skep_mem *
         if ((rc = normalise(&subkey->scratch, packed, true)) < 0)
             goto fail;
         subkey->normal = skep_bytes_of(subkey->scratch.data, normal_len);
-        subkey->identity = skep_bytes_of(subkey->scratch.data + normal_len, subkey->scratch.len - normal_len);
+        subkey->identity =
+            skep_bytes_of(subkey->scratch.data + normal_len, subkey->scratch.len - normal_len);
     }
     subkey->hash = skep_map_hash(subkey->identity.data, subkey->identity.len);
     return 0;

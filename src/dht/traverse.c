@@ -40,7 +40,8 @@ static void on_kick(struct skep_timer *timer)
     advance(SKEP_CONTAINER_OF(timer, struct skep_dht_lookup, kick));
 }
 
-int skep_dht_lookup_new(struct skep_dht_lookup **out, struct skep_dht *dht, uint32_t count, bool want_values)
+int skep_dht_lookup_new(struct skep_dht_lookup **out, struct skep_dht *dht, uint32_t count,
+                        bool want_values)
 {
     struct skep_dht_lookup *l = skep_mem_zalloc(dht->mem, 1, sizeof *l);
 
@@ -85,7 +86,8 @@ static void free_find(struct find *f)
 
 static void cancel_finds(struct skep_dht_lookup *l)
 {
-    SKEP_LIST_EACH(&l->finds, entry, after) {
+    SKEP_LIST_EACH(&l->finds, entry, after)
+    {
         struct find *f = SKEP_LIST_ITEM(entry, struct find, entry);
 
         skep_dht_request_cancel(&f->request);
@@ -163,7 +165,8 @@ static size_t silent_near(const struct skep_dht_lookup *l, const struct skep_dht
     return silent;
 }
 
-bool skep_dht_lookup_answered(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+bool skep_dht_lookup_answered(const struct skep_dht_lookup *l,
+                              const struct skep_dht_lookup_key *key)
 {
     size_t near = near_count(l, key);
 
@@ -211,7 +214,8 @@ static bool reserve(struct skep_dht *dht, void **array, uint32_t *cap, uint32_t 
     return true;
 }
 
-bool skep_lookup_plan(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, struct skep_dht_candidate *candidate)
+bool skep_lookup_plan(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
+                      struct skep_dht_candidate *candidate)
 {
     struct skep_dht_lookup_node *node = &l->nodes[candidate->node];
     void *plan = l->plan, *touched = l->touched;
@@ -219,14 +223,16 @@ bool skep_lookup_plan(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key
 
     l->plan = plan;
     if (node->plan_head == 0) {
-        room = room && reserve(l->dht, &touched, &l->touched_cap, l->touched_count, sizeof *l->touched);
+        room = room &&
+               reserve(l->dht, &touched, &l->touched_cap, l->touched_count, sizeof *l->touched);
         l->touched = touched;
     }
     if (!room)
         return false;
     if (node->plan_head == 0)
         l->touched[l->touched_count++] = candidate->node;
-    l->plan[l->plan_count] = (struct skep_dht_plan){.key = (uint32_t)(key - l->keys), .next = node->plan_head};
+    l->plan[l->plan_count] =
+        (struct skep_dht_plan){.key = (uint32_t)(key - l->keys), .next = node->plan_head};
     node->plan_head = ++l->plan_count;
     node->plan_count++;
     candidate->state = SKEP_DHT_CAND_ASKED;
@@ -237,7 +243,8 @@ bool skep_lookup_plan(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key
 
 bool skep_lookup_usable(struct skep_dht_lookup *l, const struct skep_dht_lookup_node *node)
 {
-    return !node->failed && !skep_blacklist_has(&l->dht->blacklist, &node->peer, skep_env_now_us(l->dht->env));
+    return !node->failed &&
+           !skep_blacklist_has(&l->dht->blacklist, &node->peer, skep_env_now_us(l->dht->env));
 }
 
 /* Ask as many of a key's candidates as it may ask now. @return false: it must wait for workers. */
@@ -246,7 +253,8 @@ static bool plan_key(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
     size_t width = key->wide ? l->beam : (l->want_values && key->asks == 0) ? 1 : ALPHA;
     size_t workers = SKEP_MAX(l->dht->options.num_workers, 1);
 
-    for (size_t i = 0; i < key->count && i < l->beam && key->in_flight < width && key->asks < SKEP_DHT_LOOKUP_ASKS_MAX;) {
+    for (size_t i = 0; i < key->count && i < l->beam && key->in_flight < width &&
+                       key->asks < SKEP_DHT_LOOKUP_ASKS_MAX;) {
         struct skep_dht_candidate *candidate = &key->beam[i];
 
         if (candidate->state != SKEP_DHT_CAND_NEW) {
@@ -260,7 +268,9 @@ static bool plan_key(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
         if (l->nodes[candidate->node].plan_head == 0 && l->find_count + l->touched_count >= workers)
             return false;
         if (!skep_lookup_plan(l, key, candidate))
-            skep_beam_remove(l, key, candidate); /* without memory: as if it had failed, so that the lookup ends */
+            skep_beam_remove(
+                l, key,
+                candidate); /* without memory: as if it had failed, so that the lookup ends */
         else
             i++;
     }
@@ -350,7 +360,8 @@ static int send_find(struct skep_dht_lookup *l, struct find *f)
     f->request.done = on_found;
     f->request.sent = on_sent;
     f->late_timer.fire = on_late;
-    rc = skep_dht_request_start(dht, &f->request, &node->peer, SKEP_DHT_RPC_FIND, skep_buf_view(&dht->message));
+    rc = skep_dht_request_start(dht, &f->request, &node->peer, SKEP_DHT_RPC_FIND,
+                                skep_buf_view(&dht->message));
     if (rc < 0)
         return rc;
     l->cost.calls++;
@@ -452,7 +463,8 @@ static void advance(struct skep_dht_lookup *l)
         l->again = false;
         plan_ready(l);
         ask_planned(l);
-    } while (l->again && !l->starting); /* some could not even be sent: their keys have one node less to ask */
+    } while (l->again &&
+             !l->starting); /* some could not even be sent: their keys have one node less to ask */
     if (l->on_turn && !l->starting)
         l->on_turn(l);
     l->busy--;
@@ -482,7 +494,8 @@ static void on_late(struct skep_timer *timer)
 }
 
 /* One key's part of an answer. cut: there may have been no room for it, so that "not found" means nothing. */
-static void take_result(struct skep_dht_lookup *l, const struct find *f, struct skep_dht_lookup_key *key, const struct skep_dht_find_result *result,
+static void take_result(struct skep_dht_lookup *l, const struct find *f,
+                        struct skep_dht_lookup_key *key, const struct skep_dht_find_result *result,
                         bool cut)
 {
     struct skep_dht_candidate *candidate = skep_beam_find(key, f->node);
@@ -503,7 +516,8 @@ static void take_result(struct skep_dht_lookup *l, const struct find *f, struct 
     skep_lookup_make_ready(l, key);
 }
 
-static void take_answer(struct skep_dht_lookup *l, const struct find *f, struct skep_dht_find_response *response, size_t len)
+static void take_answer(struct skep_dht_lookup *l, const struct find *f,
+                        struct skep_dht_find_response *response, size_t len)
 {
     struct skep_dht *dht = l->dht;
     bool cut = f->count > 1 && len > ANSWER_BYTES_CUT;
@@ -526,7 +540,8 @@ static void take_answer(struct skep_dht_lookup *l, const struct find *f, struct 
 
 /* The peer is there but is not the node it was said to be: that one is forgotten, and the real one may be near as well. Who tells no id is no node:
  * else one peer under twenty made-up ids would be all of a key's neighbourhood. */
-static void correct_node(struct skep_dht_lookup *l, const struct find *f, const struct skep_dht_id *real)
+static void correct_node(struct skep_dht_lookup *l, const struct find *f,
+                         const struct skep_dht_id *real)
 {
     struct skep_peer_id peer = l->nodes[f->node].peer;
 
@@ -567,7 +582,8 @@ static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply)
         if (response.sender.has_id)
             skep_dht_met(dht, &response.sender.id, &request->peer);
         take_answer(l, f, &response, reply.len);
-        if (!response.sender.has_id || !skep_dht_id_equal(&response.sender.id, &l->nodes[f->node].id))
+        if (!response.sender.has_id ||
+            !skep_dht_id_equal(&response.sender.id, &l->nodes[f->node].id))
             correct_node(l, f, response.sender.has_id ? &response.sender.id : NULL);
     }
     free_find(f);

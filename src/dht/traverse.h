@@ -17,14 +17,19 @@
 struct skep_dht_lookup_node {
     struct skep_dht_id id;
     struct skep_peer_id peer;
-    uint32_t via;       /* the node that named it; SKEP_DHT_NO_NODE: our table */
-    bool failed;        /* never asked again in this lookup */
+    uint32_t via; /* the node that named it; SKEP_DHT_NO_NODE: our table */
+    bool failed;  /* never asked again in this lookup */
     bool asked;
     uint32_t plan_head; /* of the keys it is about to be asked, index + 1 into the plan */
     uint32_t plan_count;
 };
 
-enum skep_dht_candidate_state { SKEP_DHT_CAND_NEW, SKEP_DHT_CAND_ASKED, SKEP_DHT_CAND_LATE, SKEP_DHT_CAND_ANSWERED };
+enum skep_dht_candidate_state {
+    SKEP_DHT_CAND_NEW,
+    SKEP_DHT_CAND_ASKED,
+    SKEP_DHT_CAND_LATE,
+    SKEP_DHT_CAND_ANSWERED
+};
 
 struct skep_dht_candidate {
     uint64_t head; /* first 8 bytes of the distance */
@@ -39,8 +44,8 @@ struct skep_dht_lookup_key {
     uint16_t count, in_flight, late, asks, answers;
     uint16_t failed_near; /* failures among the nodes that were likely holders */
     uint16_t rounds;
-    bool wide;     /* nobody nearer is being named: ask all the rest at once */
-    bool dropped;  /* candidates fell off the far end */
+    bool wide;    /* nobody nearer is being named: ask all the rest at once */
+    bool dropped; /* candidates fell off the far end */
     bool queued, finished;
 
     struct skep_list waiters; /* get.c */
@@ -72,7 +77,7 @@ struct skep_dht_lookup {
     uint32_t ready_count;
     struct skep_dht_plan {
         uint32_t key, next;
-    } *plan; /* (node, key) pairs about to be asked, chained by node */
+    } * plan; /* (node, key) pairs about to be asked, chained by node */
     uint32_t plan_count, plan_cap;
     uint32_t *touched; /* nodes in the plan */
     uint32_t touched_count, touched_cap;
@@ -83,7 +88,8 @@ struct skep_dht_lookup {
     struct skep_dht_cost cost;
 
     /** A peer holds something for a key, which may have finished before. @return is the key's search over? Only with want_values. */
-    bool (*on_found)(struct skep_dht_lookup *lookup, struct skep_dht_lookup_key *key, uint32_t node, const struct skep_dht_find_result *result);
+    bool (*on_found)(struct skep_dht_lookup *lookup, struct skep_dht_lookup_key *key, uint32_t node,
+                     const struct skep_dht_find_result *result);
     /** A key is decided; once each, never from inside start. */
     void (*on_key)(struct skep_dht_lookup *lookup, struct skep_dht_lookup_key *key);
     /** After the on_key of one turn; may be NULL. */
@@ -95,7 +101,8 @@ struct skep_dht_lookup {
 
 /** A lookup of `count` keys with room for their state; the caller sets keys[i].id and the callbacks and starts it. Freed by itself when all keys are
  *  finished and no request is in flight. @return 0, SKEP_ENOMEM. */
-int skep_dht_lookup_new(struct skep_dht_lookup **out, struct skep_dht *dht, uint32_t count, bool want_values);
+int skep_dht_lookup_new(struct skep_dht_lookup **out, struct skep_dht *dht, uint32_t count,
+                        bool want_values);
 
 /** @return 0; SKEP_ENOMEM, and the lookup is gone without a callback but on_free. */
 int skep_dht_lookup_start(struct skep_dht_lookup *lookup);
@@ -110,6 +117,7 @@ void skep_dht_lookup_drop(struct skep_dht_lookup *lookup, struct skep_dht_lookup
 void skep_dht_lookup_cancel(struct skep_dht_lookup *lookup);
 
 /** Did enough of the likely holders answer for "not found" to mean that nobody holds it? */
-bool skep_dht_lookup_answered(const struct skep_dht_lookup *lookup, const struct skep_dht_lookup_key *key);
+bool skep_dht_lookup_answered(const struct skep_dht_lookup *lookup,
+                              const struct skep_dht_lookup_key *key);
 
 #endif

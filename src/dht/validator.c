@@ -12,7 +12,8 @@ void skep_validators_fini(struct skep_validators *validators)
     *validators = (struct skep_validators){.mem = validators->mem};
 }
 
-static size_t place_of(const struct skep_validators *validators, const struct skep_validator *validator)
+static size_t place_of(const struct skep_validators *validators,
+                       const struct skep_validator *validator)
 {
     size_t i = 0;
 
@@ -42,7 +43,8 @@ int skep_validators_add(struct skep_validators *validators, struct skep_validato
         return 0;
     if (validators->count == validators->cap) {
         size_t cap = validators->cap > 0 ? 2 * validators->cap : 4;
-        void *grown = skep_mem_resize(validators->mem, validators->list, cap * sizeof *validators->list);
+        void *grown =
+            skep_mem_resize(validators->mem, validators->list, cap * sizeof *validators->list);
 
         if (!grown)
             return SKEP_ENOMEM;
@@ -56,14 +58,16 @@ int skep_validators_add(struct skep_validators *validators, struct skep_validato
     return 1;
 }
 
-bool skep_validators_remove(struct skep_validators *validators, const struct skep_validator *validator)
+bool skep_validators_remove(struct skep_validators *validators,
+                            const struct skep_validator *validator)
 {
     size_t at = place_of(validators, validator);
 
     if (at == validators->count)
         return false;
     validators->count--;
-    memmove(validators->list + at, validators->list + at + 1, (validators->count - at) * sizeof *validators->list);
+    memmove(validators->list + at, validators->list + at + 1,
+            (validators->count - at) * sizeof *validators->list);
     return true;
 }
 
@@ -73,7 +77,8 @@ struct steps {
     struct skep_buf made, next;
 };
 
-static void steps_init(struct steps *steps, const struct skep_validators *validators, const struct skep_dht_signable *record)
+static void steps_init(struct steps *steps, const struct skep_validators *validators,
+                       const struct skep_dht_signable *record)
 {
     steps->record = *record;
     skep_buf_init(&steps->made, validators->mem);
@@ -86,7 +91,8 @@ static void steps_fini(struct steps *steps)
     skep_buf_fini(&steps->next);
 }
 
-typedef int change(struct skep_validator *validator, const struct skep_dht_signable *record, struct skep_buf *out);
+typedef int change(struct skep_validator *validator, const struct skep_dht_signable *record,
+                   struct skep_buf *out);
 
 static int step(struct steps *steps, struct skep_validator *validator, change *apply)
 {
@@ -108,7 +114,8 @@ static int step(struct steps *steps, struct skep_validator *validator, change *a
     return 0;
 }
 
-int skep_validators_validate(const struct skep_validators *validators, const struct skep_dht_signable *record)
+int skep_validators_validate(const struct skep_validators *validators,
+                             const struct skep_dht_signable *record)
 {
     struct steps steps;
     int rc = 0;
@@ -126,7 +133,8 @@ int skep_validators_validate(const struct skep_validators *validators, const str
 }
 
 /* The result goes to the caller's writer, unless it is the record's own value still. */
-static int hand_over(const struct steps *steps, const struct skep_dht_signable *record, struct skep_buf *scratch, skep_bytes *value)
+static int hand_over(const struct steps *steps, const struct skep_dht_signable *record,
+                     struct skep_buf *scratch, skep_bytes *value)
 {
     *value = record->value;
     if (steps->record.value.data == record->value.data)
@@ -137,7 +145,9 @@ static int hand_over(const struct steps *steps, const struct skep_dht_signable *
     return scratch->rc;
 }
 
-int skep_validators_sign(const struct skep_validators *validators, const struct skep_dht_signable *record, struct skep_buf *scratch, skep_bytes *value)
+int skep_validators_sign(const struct skep_validators *validators,
+                         const struct skep_dht_signable *record, struct skep_buf *scratch,
+                         skep_bytes *value)
 {
     struct steps steps;
     int rc = 0;
@@ -151,7 +161,9 @@ int skep_validators_sign(const struct skep_validators *validators, const struct 
     return rc;
 }
 
-int skep_validators_strip(const struct skep_validators *validators, const struct skep_dht_signable *record, struct skep_buf *scratch, skep_bytes *value)
+int skep_validators_strip(const struct skep_validators *validators,
+                          const struct skep_dht_signable *record, struct skep_buf *scratch,
+                          skep_bytes *value)
 {
     struct steps steps;
     int rc = 0;

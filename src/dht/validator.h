@@ -25,8 +25,10 @@ struct skep_validator_class {
     int (*validate)(struct skep_validator *validator, const struct skep_dht_signable *record);
     /** Put what the value becomes into `out` (empty, of the class's caller). May be NULL: never changes a value.
      *  @return 1 it is in `out`; 0 the value stays as it is; SKEP_ENOMEM, SKEP_ECRYPTO. */
-    int (*sign)(struct skep_validator *validator, const struct skep_dht_signable *record, struct skep_buf *out);
-    int (*strip)(struct skep_validator *validator, const struct skep_dht_signable *record, struct skep_buf *out);
+    int (*sign)(struct skep_validator *validator, const struct skep_dht_signable *record,
+                struct skep_buf *out);
+    int (*strip)(struct skep_validator *validator, const struct skep_dht_signable *record,
+                 struct skep_buf *out);
     /** Take the rules of `other` into this one instead of having it apply next to it (it is never called then). May be NULL: no. @return was it merged? */
     bool (*merge)(struct skep_validator *validator, const struct skep_validator *other);
 };
@@ -38,7 +40,8 @@ struct skep_validator {
 
 struct skep_validators {
     const struct skep_mem *mem;
-    struct skep_validator **list; /* [count], by rising priority, equal ones in the order they came */
+    struct skep_validator *
+        *list; /* [count], by rising priority, equal ones in the order they came */
     size_t count, cap;
 };
 
@@ -49,16 +52,22 @@ void skep_validators_fini(struct skep_validators *validators);
 int skep_validators_add(struct skep_validators *validators, struct skep_validator *validator);
 
 /** @return was it there? */
-bool skep_validators_remove(struct skep_validators *validators, const struct skep_validator *validator);
+bool skep_validators_remove(struct skep_validators *validators,
+                            const struct skep_validator *validator);
 
 /** @return 0 valid (also without validators); SKEP_EPEER_AUTH, SKEP_ENOMEM. */
-int skep_validators_validate(const struct skep_validators *validators, const struct skep_dht_signable *record);
+int skep_validators_validate(const struct skep_validators *validators,
+                             const struct skep_dht_signable *record);
 
 /** The value to store for a record. @param scratch  an initialised writer; holds the bytes where they differ from the record's.
  *  @param value  receives a view of `scratch`, or the record's own value where nothing changes. @return 0, SKEP_ENOMEM, SKEP_ECRYPTO. */
-int skep_validators_sign(const struct skep_validators *validators, const struct skep_dht_signable *record, struct skep_buf *scratch, skep_bytes *value);
+int skep_validators_sign(const struct skep_validators *validators,
+                         const struct skep_dht_signable *record, struct skep_buf *scratch,
+                         skep_bytes *value);
 
 /** The value to hand to the user of a record that is valid. As skep_validators_sign(). */
-int skep_validators_strip(const struct skep_validators *validators, const struct skep_dht_signable *record, struct skep_buf *scratch, skep_bytes *value);
+int skep_validators_strip(const struct skep_validators *validators,
+                          const struct skep_dht_signable *record, struct skep_buf *scratch,
+                          skep_bytes *value);
 
 #endif

@@ -6,14 +6,17 @@
 
 static struct skep_dht_value *value_new(const struct skep_mem *mem, size_t plain_len)
 {
-    struct skep_dht_value *value = plain_len <= SIZE_MAX - sizeof *value ? skep_mem_alloc(mem, sizeof *value + plain_len) : NULL;
+    struct skep_dht_value *value = plain_len <= SIZE_MAX - sizeof *value
+                                       ? skep_mem_alloc(mem, sizeof *value + plain_len)
+                                       : NULL;
 
     if (value)
         *value = (struct skep_dht_value){.mem = mem, .refs = 1};
     return value;
 }
 
-int skep_dht_value_new_plain(struct skep_dht_value **out, const struct skep_mem *mem, skep_bytes bytes, double expiration_unix_s)
+int skep_dht_value_new_plain(struct skep_dht_value **out, const struct skep_mem *mem,
+                             skep_bytes bytes, double expiration_unix_s)
 {
     struct skep_dht_value *value = value_new(mem, bytes.len);
 
@@ -26,7 +29,8 @@ int skep_dht_value_new_plain(struct skep_dht_value **out, const struct skep_mem 
     return 0;
 }
 
-static int wrap_dictionary(struct skep_dht_value **out, const struct skep_mem *mem, struct skep_dht_dictionary *dictionary, double expiration_unix_s)
+static int wrap_dictionary(struct skep_dht_value **out, const struct skep_mem *mem,
+                           struct skep_dht_dictionary *dictionary, double expiration_unix_s)
 {
     struct skep_dht_value *value = dictionary ? value_new(mem, 0) : NULL;
 
@@ -78,7 +82,9 @@ int skep_dht_value_unique(struct skep_dht_value **value, bool clear_owners)
         return 0;
     }
     if (old->is_dictionary)
-        rc = wrap_dictionary(&copy, old->mem, skep_dht_dictionary_clone(old->dictionary, old->mem, clear_owners), old->expiration_unix_s);
+        rc = wrap_dictionary(&copy, old->mem,
+                             skep_dht_dictionary_clone(old->dictionary, old->mem, clear_owners),
+                             old->expiration_unix_s);
     else
         rc = skep_dht_value_new_plain(&copy, old->mem, old->plain, old->expiration_unix_s);
     if (rc < 0)
@@ -90,7 +96,8 @@ int skep_dht_value_unique(struct skep_dht_value **value, bool clear_owners)
 
 /* ---- entries ---- */
 
-bool skep_dht_value_next(const struct skep_dht_value *value, size_t *cursor, struct skep_dht_entry *entry)
+bool skep_dht_value_next(const struct skep_dht_value *value, size_t *cursor,
+                         struct skep_dht_entry *entry)
 {
     const struct skep_dht_dictionary *d = value->dictionary;
 
@@ -104,17 +111,20 @@ bool skep_dht_value_next(const struct skep_dht_value *value, size_t *cursor, str
     return true;
 }
 
-int skep_dht_value_find_subkey(const struct skep_dht_value *value, const struct skep_dht_subkey *subkey, struct skep_dht_entry *entry)
+int skep_dht_value_find_subkey(const struct skep_dht_value *value,
+                               const struct skep_dht_subkey *subkey, struct skep_dht_entry *entry)
 {
     uint32_t index;
-    int rc = value->is_dictionary ? skep_dht_dictionary_lookup(value->dictionary, subkey, &index) : 0;
+    int rc =
+        value->is_dictionary ? skep_dht_dictionary_lookup(value->dictionary, subkey, &index) : 0;
 
     if (rc == 1)
         skep_dht_dictionary_view(value->dictionary, index, entry);
     return rc;
 }
 
-bool skep_dht_value_find(const struct skep_dht_value *value, skep_bytes packed, struct skep_dht_entry *entry)
+bool skep_dht_value_find(const struct skep_dht_value *value, skep_bytes packed,
+                         struct skep_dht_entry *entry)
 {
     struct skep_dht_subkey subkey;
     bool found;
@@ -126,8 +136,8 @@ bool skep_dht_value_find(const struct skep_dht_value *value, skep_bytes packed, 
     return found;
 }
 
-int skep_dht_value_put_subkey(struct skep_dht_value *value, const struct skep_dht_subkey *subkey, const struct skep_dht_entry *entry,
-                              struct skep_dht_entry *replaced)
+int skep_dht_value_put_subkey(struct skep_dht_value *value, const struct skep_dht_subkey *subkey,
+                              const struct skep_dht_entry *entry, struct skep_dht_entry *replaced)
 {
     struct skep_dht_dictionary *d = value->dictionary;
     struct skep_dht_entry old;
@@ -148,7 +158,8 @@ int skep_dht_value_put_subkey(struct skep_dht_value *value, const struct skep_dh
             return 0;
         rc = skep_dht_dictionary_replace(d, value->mem, index, entry);
         if (rc == 0)
-            *replaced = (struct skep_dht_entry){{NULL, old.subkey.len}, {NULL, old.value.len}, old.expiration_unix_s, old.owner};
+            *replaced = (struct skep_dht_entry){
+                {NULL, old.subkey.len}, {NULL, old.value.len}, old.expiration_unix_s, old.owner};
     }
     if (rc < 0)
         return rc;
@@ -157,10 +168,13 @@ int skep_dht_value_put_subkey(struct skep_dht_value *value, const struct skep_dh
     return 1;
 }
 
-int skep_dht_value_put(struct skep_dht_value *value, skep_bytes packed, skep_bytes bytes, double expiration_unix_s, uint32_t owner,
-                       struct skep_dht_entry *replaced)
+int skep_dht_value_put(struct skep_dht_value *value, skep_bytes packed, skep_bytes bytes,
+                       double expiration_unix_s, uint32_t owner, struct skep_dht_entry *replaced)
 {
-    struct skep_dht_entry entry = {.value = bytes, .expiration_unix_s = expiration_unix_s, .owner = owner}, none;
+    struct skep_dht_entry entry = {.value = bytes,
+                                   .expiration_unix_s = expiration_unix_s,
+                                   .owner = owner},
+                          none;
     struct skep_dht_subkey subkey;
     int rc;
 
@@ -181,7 +195,8 @@ double skep_dht_value_earliest(const struct skep_dht_value *value)
     return d && d->live > 0 ? d->entries[d->heap[0]].expiration_unix_s : (double)INFINITY;
 }
 
-bool skep_dht_value_expire(struct skep_dht_value *value, double now_unix_s, struct skep_dht_entry *gone)
+bool skep_dht_value_expire(struct skep_dht_value *value, double now_unix_s,
+                           struct skep_dht_entry *gone)
 {
     struct skep_dht_dictionary *d = value->dictionary;
 
@@ -216,7 +231,8 @@ int skep_dht_value_packed(struct skep_dht_value **value, skep_bytes *packed)
 
 size_t skep_dht_value_packed_len(const struct skep_dht_value *value)
 {
-    return value->is_dictionary ? skep_dht_dictionary_packed_len(value->dictionary) : value->plain.len;
+    return value->is_dictionary ? skep_dht_dictionary_packed_len(value->dictionary)
+                                : value->plain.len;
 }
 
 size_t skep_dht_value_cost(const struct skep_dht_value *value)
@@ -238,13 +254,15 @@ static int read_header(struct packed_reader *r, skep_bytes packed)
     struct skep_msgpack_token t;
     double number;
 
-    if (skep_msgpack_next(&packed, &t) != 1 || t.type != SKEP_MSGPACK_EXT || t.ext_type != SKEP_EXT_DICTIONARY || packed.len != 0)
+    if (skep_msgpack_next(&packed, &t) != 1 || t.type != SKEP_MSGPACK_EXT ||
+        t.ext_type != SKEP_EXT_DICTIONARY || packed.len != 0)
         return SKEP_EPEER_FRAME;
     r->in = t.bytes;
     r->maxsize = 0;
     if (skep_msgpack_next(&r->in, &t) != 1 || t.type != SKEP_MSGPACK_ARRAY || t.count != 3)
         return SKEP_EPEER_FRAME;
-    if (skep_msgpack_next(&r->in, &t) != 1 || (t.type != SKEP_MSGPACK_NIL && !skep_msgpack_number(&t, &number)))
+    if (skep_msgpack_next(&r->in, &t) != 1 ||
+        (t.type != SKEP_MSGPACK_NIL && !skep_msgpack_number(&t, &number)))
         return SKEP_EPEER_FRAME;
     if (t.type == SKEP_MSGPACK_UINT)
         r->maxsize = t.u;
@@ -277,7 +295,9 @@ static int read_item(struct packed_reader *r, struct skep_dht_entry *entry)
 
 static int read_items(struct skep_dht_value *value, struct packed_reader *r)
 {
-    enum { ITEM_LEN_MIN = 5 }; /* array, subkey, bin header, expiration: of shorter ones the count is a lie */
+    enum {
+        ITEM_LEN_MIN = 5
+    }; /* array, subkey, bin header, expiration: of shorter ones the count is a lie */
     struct skep_dht_entry entry;
     int rc;
 
@@ -292,13 +312,15 @@ static int read_items(struct skep_dht_value *value, struct packed_reader *r)
             return rc;
         if (isnan(entry.expiration_unix_s))
             continue;
-        if ((rc = skep_dht_value_put(value, entry.subkey, entry.value, entry.expiration_unix_s, 0, NULL)) < 0)
+        if ((rc = skep_dht_value_put(value, entry.subkey, entry.value, entry.expiration_unix_s, 0,
+                                     NULL)) < 0)
             return rc;
     }
     return r->in.len == 0 ? 0 : SKEP_EPEER_FRAME;
 }
 
-int skep_dht_value_decode(struct skep_dht_value **out, const struct skep_mem *mem, skep_bytes packed)
+int skep_dht_value_decode(struct skep_dht_value **out, const struct skep_mem *mem,
+                          skep_bytes packed)
 {
     struct packed_reader reader;
     int rc;
@@ -321,7 +343,8 @@ int skep_dht_value_decode(struct skep_dht_value **out, const struct skep_mem *me
 
 static int merge_entry(struct skep_dht_value **into, const struct skep_dht_entry *entry)
 {
-    struct skep_dht_entry here, mine = {.value = entry->value, .expiration_unix_s = entry->expiration_unix_s}, replaced;
+    struct skep_dht_entry here,
+        mine = {.value = entry->value, .expiration_unix_s = entry->expiration_unix_s}, replaced;
     struct skep_dht_subkey subkey;
     int rc;
 

@@ -24,7 +24,7 @@ struct skep_dht_value {
     bool is_dictionary;
     double expiration_unix_s; /* of a dictionary: the latest of its entries, -INFINITY when empty */
     skep_bytes plain;         /* the value, when it is no dictionary */
-    size_t count;             /* entries of a dictionary, expired ones too until skep_dht_value_expire() */
+    size_t count; /* entries of a dictionary, expired ones too until skep_dht_value_expire() */
     struct skep_dht_dictionary *dictionary; /* NULL for a plain value */
 };
 
@@ -33,11 +33,13 @@ struct skep_dht_entry {
     skep_bytes subkey; /* msgpack, in the form that hivemind would write */
     skep_bytes value;
     double expiration_unix_s;
-    uint32_t owner; /* what skep_dht_value_put() was told: the storage's tag of the peer that stored it; 0: nobody */
+    uint32_t
+        owner; /* what skep_dht_value_put() was told: the storage's tag of the peer that stored it; 0: nobody */
 };
 
 /** A plain value; the bytes are copied. @return 0, SKEP_ENOMEM. */
-int skep_dht_value_new_plain(struct skep_dht_value **out, const struct skep_mem *mem, skep_bytes bytes, double expiration_unix_s);
+int skep_dht_value_new_plain(struct skep_dht_value **out, const struct skep_mem *mem,
+                             skep_bytes bytes, double expiration_unix_s);
 
 /** A dictionary without entries. @return 0, SKEP_ENOMEM. */
 int skep_dht_value_new_dictionary(struct skep_dht_value **out, const struct skep_mem *mem);
@@ -46,7 +48,8 @@ int skep_dht_value_new_dictionary(struct skep_dht_value **out, const struct skep
  *  is NaN are left out.
  *  @return 0; SKEP_EPEER_FRAME (not exactly one well-formed 0x50), SKEP_EPEER_PROTO (a subkey that is no key), SKEP_EPEER_LIMIT (too many entries or
  *  bytes), SKEP_ENOMEM. */
-int skep_dht_value_decode(struct skep_dht_value **out, const struct skep_mem *mem, skep_bytes packed);
+int skep_dht_value_decode(struct skep_dht_value **out, const struct skep_mem *mem,
+                          skep_bytes packed);
 
 struct skep_dht_value *skep_dht_value_ref(const struct skep_dht_value *value);
 
@@ -61,25 +64,28 @@ int skep_dht_value_unique(struct skep_dht_value **value, bool clear_owners);
 
 /** Walk the entries in insertion order: *cursor starts at 0. The entry may have expired: compare with the time.
  *  @return false at the end, and for a plain value at once. */
-bool skep_dht_value_next(const struct skep_dht_value *value, size_t *cursor, struct skep_dht_entry *entry);
+bool skep_dht_value_next(const struct skep_dht_value *value, size_t *cursor,
+                         struct skep_dht_entry *entry);
 
 /** The entry of a subkey (any msgpack form of it). @return false if there is none or the subkey is no key. */
-bool skep_dht_value_find(const struct skep_dht_value *value, skep_bytes subkey, struct skep_dht_entry *entry);
+bool skep_dht_value_find(const struct skep_dht_value *value, skep_bytes subkey,
+                         struct skep_dht_entry *entry);
 
 /** Put an entry in: refused if one with the same subkey expires at the same time or later; else the newcomer takes its place in the order. Needs the only reference.
  *  @param owner     a tag that comes back in skep_dht_entry; 0 if it does not matter.
  *  @param replaced  may be NULL; receives the owner and sizes of the entry whose place it took (its views are gone: data NULL, lengths kept), or zeroes.
  *  @return 1 in, 0 refused; SKEP_EPEER_PROTO (the subkey is malformed or no key), SKEP_EPEER_LIMIT (65,537th entry, or above
  *  SKEP_DHT_DICTIONARY_BYTES_MAX packed), SKEP_EINVAL (NaN), SKEP_ENOMEM. On an error nothing has changed. */
-int skep_dht_value_put(struct skep_dht_value *value, skep_bytes subkey, skep_bytes bytes, double expiration_unix_s, uint32_t owner,
-                       struct skep_dht_entry *replaced);
+int skep_dht_value_put(struct skep_dht_value *value, skep_bytes subkey, skep_bytes bytes,
+                       double expiration_unix_s, uint32_t owner, struct skep_dht_entry *replaced);
 
 /** When the first of the entries expires; INFINITY when there is none. */
 double skep_dht_value_earliest(const struct skep_dht_value *value);
 
 /** Take out one entry that has expired (expiration < now). Call it until it returns false. Needs the only reference.
  *  @param gone  its owner and lengths (data NULL). */
-bool skep_dht_value_expire(struct skep_dht_value *value, double now_unix_s, struct skep_dht_entry *gone);
+bool skep_dht_value_expire(struct skep_dht_value *value, double now_unix_s,
+                           struct skep_dht_entry *gone);
 
 /** The packed form, good until the value changes or goes. Usually there already; else one pass makes it, which needs the only reference
  *  (a value others hold too is copied, and *value changes).

@@ -22,11 +22,12 @@ struct skep_env {
     struct skep_timers timers;
     enum skep_log_level log_level; /* what is less urgent than this is not even formatted */
 
-    uint64_t (*now_us)(struct skep_env *env);                        /* monotonic; may be cached per loop turn */
-    double (*unix_s)(struct skep_env *env);                          /* wall clock: the DHT's time */
-    int (*entropy)(struct skep_env *env, void *out, size_t len);     /* 0 or SKEP_ECRYPTO */
+    uint64_t (*now_us)(struct skep_env *env); /* monotonic; may be cached per loop turn */
+    double (*unix_s)(struct skep_env *env);   /* wall clock: the DHT's time */
+    int (*entropy)(struct skep_env *env, void *out, size_t len); /* 0 or SKEP_ECRYPTO */
     void (*log)(struct skep_env *env, enum skep_log_level level, const char *text);
-    int (*work)(struct skep_env *env, struct skep_work *work);       /* 0, or an error and `done` never runs */
+    int (*work)(struct skep_env *env,
+                struct skep_work *work); /* 0, or an error and `done` never runs */
 };
 
 static inline uint64_t skep_env_now_us(struct skep_env *env)

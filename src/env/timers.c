@@ -3,14 +3,16 @@
 
 static const struct skep_timer *timer_of(const struct skep_heap_node *node)
 {
-    return (const struct skep_timer *)(const void *)((const char *)node - offsetof(struct skep_timer, node));
+    return (const struct skep_timer *)(const void *)((const char *)node -
+                                                     offsetof(struct skep_timer, node));
 }
 
 static bool fires_before(const struct skep_heap_node *a, const struct skep_heap_node *b)
 {
     const struct skep_timer *ta = timer_of(a), *tb = timer_of(b);
 
-    return ta->deadline_us != tb->deadline_us ? ta->deadline_us < tb->deadline_us : ta->order < tb->order;
+    return ta->deadline_us != tb->deadline_us ? ta->deadline_us < tb->deadline_us
+                                              : ta->order < tb->order;
 }
 
 void skep_timers_init(struct skep_timers *timers, const struct skep_mem *mem)

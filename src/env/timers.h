@@ -15,7 +15,8 @@ struct skep_timer {
     struct skep_heap_node node;
     uint64_t deadline_us;
     uint64_t order;
-    void (*fire)(struct skep_timer *timer); /* on the loop; the timer is stopped and may be started again */
+    void (*fire)(
+        struct skep_timer *timer); /* on the loop; the timer is stopped and may be started again */
 };
 
 struct skep_timers {

@@ -20,7 +20,8 @@ static bool smaller_id_dialled(const struct skep_conn *conn)
 
 static bool is_better(const struct skep_conn *a, const struct skep_conn *b)
 {
-    bool a_leaves = a->doomed || skep_yamux_going_away(a->mux), b_leaves = b->doomed || skep_yamux_going_away(b->mux);
+    bool a_leaves = a->doomed || skep_yamux_going_away(a->mux),
+         b_leaves = b->doomed || skep_yamux_going_away(b->mux);
 
     if (a_leaves != b_leaves)
         return b_leaves;
@@ -61,7 +62,8 @@ static uint64_t idle_deadline_us(const struct skep_conn *conn)
 {
     if (conn->stream_count > 0)
         return SKEP_NEVER_US;
-    return conn->idle_since_us + (conn->surplus ? SKEP_CONNECTION_LINGER_US : conn->host->options.idle_us);
+    return conn->idle_since_us +
+           (conn->surplus ? SKEP_CONNECTION_LINGER_US : conn->host->options.idle_us);
 }
 
 /* Deadlines that traffic moves out are not moved here: the timer finds out when it fires. */
@@ -147,7 +149,8 @@ static bool make_room(struct skep_host *host)
     {
         struct skep_conn *conn = SKEP_LIST_ITEM(node, struct skep_conn, entry);
 
-        if (conn->state == CONN_OPEN && conn->stream_count == 0 && !conn->handling && (!idlest || conn->idle_since_us < idlest->idle_since_us))
+        if (conn->state == CONN_OPEN && conn->stream_count == 0 && !conn->handling &&
+            (!idlest || conn->idle_since_us < idlest->idle_since_us))
             idlest = conn;
     }
     if (!idlest || skep_env_now_us(host->env) - idlest->idle_since_us < SKEP_CONNECTION_SPARED_US)
@@ -156,7 +159,8 @@ static bool make_room(struct skep_host *host)
     return true;
 }
 
-int skep_conn_dial(struct skep_host *host, struct skep_conn **out, struct skep_dial *dial, const struct skep_multiaddr *addr)
+int skep_conn_dial(struct skep_host *host, struct skep_conn **out, struct skep_dial *dial,
+                   const struct skep_multiaddr *addr)
 {
     struct skep_conn *conn;
     int rc;
@@ -189,7 +193,8 @@ static void address_key(uint8_t key[9], const struct skep_multiaddr *remote)
 }
 
 /** Count one more for the remote's address. @return NULL: at the limit, or no memory. */
-static struct skep_address_use *address_take(struct skep_host *host, const struct skep_multiaddr *remote)
+static struct skep_address_use *address_take(struct skep_host *host,
+                                             const struct skep_multiaddr *remote)
 {
     struct skep_address_use *use = NULL;
     uint8_t key[9];
@@ -244,7 +249,8 @@ static bool handshake_evict(struct skep_host *host, const struct skep_address_us
     {
         struct skep_conn *conn = SKEP_LIST_ITEM(node, struct skep_conn, entry);
 
-        if (conn->state != CONN_UPGRADING || !conn->address || conn->address->handshakes <= newcomer->handshakes + 1)
+        if (conn->state != CONN_UPGRADING || !conn->address ||
+            conn->address->handshakes <= newcomer->handshakes + 1)
             continue;
         skep_conn_end(conn, SKEP_ELIMIT);
         return true;
@@ -283,7 +289,8 @@ static struct skep_host_peer *join_peer(struct skep_conn *conn, const struct ske
 
     if (!peer)
         return NULL;
-    rc = skep_yamux_new(&conn->mux, conn->host->env->mem, conn->is_dialer, &skep_conn_mux_events, conn);
+    rc = skep_yamux_new(&conn->mux, conn->host->env->mem, conn->is_dialer, &skep_conn_mux_events,
+                        conn);
     if (rc < 0) {
         skep_host_peer_put(conn->host, peer);
         return NULL;
@@ -316,7 +323,8 @@ void skep_conn_opened(struct skep_conn *conn)
     is_first = !peer->best;
     peer->holds++;
     if (conn->is_dialer)
-        (void)skep_address_book_add(host->book, &peer->id, &conn->link->remote, conn->idle_since_us + SKEP_ADDRESS_TTL_US);
+        (void)skep_address_book_add(host->book, &peer->id, &conn->link->remote,
+                                    conn->idle_since_us + SKEP_ADDRESS_TTL_US);
     choose_best(peer);
     arm(conn);
     skep_identify_start(conn);
@@ -416,5 +424,5 @@ void skep_host_disconnect(struct skep_host *host, const struct skep_peer_id *id)
     if (!peer)
         return;
     SKEP_LIST_EACH(&peer->conns, node, after)
-        skep_conn_doom(SKEP_LIST_ITEM(node, struct skep_conn, peer_entry), SKEP_ECANCELED);
+    skep_conn_doom(SKEP_LIST_ITEM(node, struct skep_conn, peer_entry), SKEP_ECANCELED);
 }

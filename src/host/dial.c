@@ -96,12 +96,14 @@ static void fail(struct skep_dial *dial)
 static size_t load_addresses(struct skep_dial *dial)
 {
     struct skep_host *host = dial->host;
-    struct skep_multiaddr *found = skep_mem_alloc(host->env->mem, SKEP_ADDRESSES_PER_PEER_MAX * sizeof *found);
+    struct skep_multiaddr *found =
+        skep_mem_alloc(host->env->mem, SKEP_ADDRESSES_PER_PEER_MAX * sizeof *found);
     size_t count, before = dial->addr_count;
 
     if (!found)
         return 0;
-    count = skep_address_book_get(host->book, &dial->peer->id, skep_env_now_us(host->env), found, SKEP_ADDRESSES_PER_PEER_MAX);
+    count = skep_address_book_get(host->book, &dial->peer->id, skep_env_now_us(host->env), found,
+                                  SKEP_ADDRESSES_PER_PEER_MAX);
     for (size_t i = 0; i < count && dial->addr_count < SKEP_DIAL_ADDRESSES_MAX; i++) {
         bool tried = false;
 
@@ -170,7 +172,8 @@ static void on_time(struct skep_timer *timer)
     move_on(dial);
 }
 
-int skep_dial_peer(struct skep_host *host, struct skep_host_peer *peer, bool may_find, uint64_t timeout_us)
+int skep_dial_peer(struct skep_host *host, struct skep_host_peer *peer, bool may_find,
+                   uint64_t timeout_us)
 {
     struct skep_dial *dial = peer->dial;
 
@@ -191,7 +194,8 @@ int skep_dial_peer(struct skep_host *host, struct skep_host_peer *peer, bool may
     return 0;
 }
 
-int skep_dial_address(struct skep_host *host, struct skep_dial **out, const struct skep_multiaddr *addr, uint64_t timeout_us)
+int skep_dial_address(struct skep_host *host, struct skep_dial **out,
+                      const struct skep_multiaddr *addr, uint64_t timeout_us)
 {
     struct skep_dial *dial = host->closing ? NULL : dial_new(host, timeout_us);
 

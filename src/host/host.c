@@ -4,7 +4,8 @@
 
 /* ---- peers ---- */
 
-struct skep_host_peer *skep_host_peer_find(const struct skep_host *host, const struct skep_peer_id *id)
+struct skep_host_peer *skep_host_peer_find(const struct skep_host *host,
+                                           const struct skep_peer_id *id)
 {
     struct skep_host_peer *peer = NULL;
 
@@ -35,8 +36,8 @@ struct skep_host_peer *skep_host_peer_get(struct skep_host *host, const struct s
 
 void skep_host_peer_put(struct skep_host *host, struct skep_host_peer *peer)
 {
-    if (peer->holds > 0 || peer->dial || !skep_list_empty(&peer->conns) || !skep_list_empty(&peer->waiting) ||
-        !skep_list_empty(&peer->wanting))
+    if (peer->holds > 0 || peer->dial || !skep_list_empty(&peer->conns) ||
+        !skep_list_empty(&peer->waiting) || !skep_list_empty(&peer->wanting))
         return;
     HASH_DEL(host->peers, peer);
     skep_identify_info_free(host->env->mem, peer->info);
@@ -100,7 +101,8 @@ struct skep_host_protocol *skep_host_intern(struct skep_host *host, const char *
     return protocol;
 }
 
-int skep_host_serve(struct skep_host *host, const char *name, skep_stream_handler *handler, void *user)
+int skep_host_serve(struct skep_host *host, const char *name, skep_stream_handler *handler,
+                    void *user)
 {
     struct skep_host_protocol *protocol = skep_host_intern(host, name);
 
@@ -183,7 +185,8 @@ size_t skep_host_addresses(const struct skep_host *host, struct skep_multiaddr *
     return count;
 }
 
-void skep_host_add_address(struct skep_host *host, const struct skep_peer_id *peer, const struct skep_multiaddr *addr)
+void skep_host_add_address(struct skep_host *host, const struct skep_peer_id *peer,
+                           const struct skep_multiaddr *addr)
 {
     (void)skep_address_book_add(host->book, peer, addr, SKEP_NEVER_US);
 }
@@ -200,7 +203,8 @@ struct skep_env *skep_host_env(const struct skep_host *host)
     return host->env;
 }
 
-int skep_host_peer_info(const struct skep_host *host, const struct skep_peer_id *id, struct skep_peer_info *out)
+int skep_host_peer_info(const struct skep_host *host, const struct skep_peer_id *id,
+                        struct skep_peer_info *out)
 {
     const struct skep_host_peer *peer = skep_host_peer_find(host, id);
     const struct skep_identify_info *info;
@@ -298,7 +302,8 @@ int skep_host_new(struct skep_host **out, struct skep_env *env, struct skep_tran
     /* Large blocks: the OS gives pages only to what is ever used of them. */
     host->receive = skep_mem_alloc(env->mem, SKEP_HOST_RECEIVE_BYTES);
     host->send = skep_mem_alloc(env->mem, SKEP_HOST_SEND_BYTES);
-    if (!host->receive || !host->send || skep_address_book_new(&host->book, env->mem, SKEP_ADDRESS_BOOK_PEERS_MAX) < 0)
+    if (!host->receive || !host->send ||
+        skep_address_book_new(&host->book, env->mem, SKEP_ADDRESS_BOOK_PEERS_MAX) < 0)
         goto fail;
     if ((rc = skep_identify_serve(host)) < 0 || (rc = skep_ping_serve(host)) < 0)
         goto fail;
@@ -314,7 +319,8 @@ fail:
 static void end_everything(struct skep_host *host)
 {
     while (!skep_list_empty(&host->requests))
-        skep_request_finish(SKEP_LIST_ITEM(host->requests.next, struct skep_request_state, entry), SKEP_ECANCELED);
+        skep_request_finish(SKEP_LIST_ITEM(host->requests.next, struct skep_request_state, entry),
+                            SKEP_ECANCELED);
     skep_kad_close(host);
     while (!skep_list_empty(&host->dials))
         skep_dial_abandon(SKEP_LIST_ITEM(host->dials.next, struct skep_dial, entry));
@@ -346,7 +352,8 @@ void skep_host_free(struct skep_host *host)
     skep_env_stop(host->env, &host->flush_timer);
     skep_env_stop(host->env, &host->push_timer);
     skep_env_stop(host->env, &host->timed_timer);
-    HASH_ITER (hh, host->protocols, protocol, after) {
+    HASH_ITER(hh, host->protocols, protocol, after)
+    {
         HASH_DEL(host->protocols, protocol);
         skep_mem_free(mem, protocol);
     }

@@ -58,26 +58,32 @@ struct skep_host_request {
 /** Connect to addr (with or without /p2p), or to peer by all we know: an open connection, the address book, the peer that told us of it, kad.
  *  Either may be NULL, not both. `done` gets 0 and request->peer; SKEP_ESELF, SKEP_ETIMEDOUT, SKEP_EREFUSED, SKEP_EUNREACH, SKEP_EPEER_AUTH
  *  (another peer is there), … timeout_us 0: the host's dial timeout. */
-int skep_host_connect(struct skep_host *host, struct skep_host_request *request, const struct skep_peer_id *peer,
-                      const struct skep_multiaddr *addr, uint64_t timeout_us);
+int skep_host_connect(struct skep_host *host, struct skep_host_request *request,
+                      const struct skep_peer_id *peer, const struct skep_multiaddr *addr,
+                      uint64_t timeout_us);
 
 /** libp2p ping over an open or new connection; request->rtt_us. */
-int skep_host_ping(struct skep_host *host, struct skep_host_request *request, const struct skep_peer_id *peer, uint64_t timeout_us);
+int skep_host_ping(struct skep_host *host, struct skep_host_request *request,
+                   const struct skep_peer_id *peer, uint64_t timeout_us);
 
 /** Find the addresses of a peer by kad (a.7): asks `via` first where a hint is known, then iteratively; what is found
  *  goes to the address book. `done` gets 0 or SKEP_ENOTFOUND. */
-int skep_host_find_peer(struct skep_host *host, struct skep_host_request *request, const struct skep_peer_id *peer, uint64_t timeout_us);
+int skep_host_find_peer(struct skep_host *host, struct skep_host_request *request,
+                        const struct skep_peer_id *peer, uint64_t timeout_us);
 
 /** Wait until identify of an open or new connection has ended; then skep_host_peer_info() has it. */
-int skep_host_identify(struct skep_host *host, struct skep_host_request *request, const struct skep_peer_id *peer, uint64_t timeout_us);
+int skep_host_identify(struct skep_host *host, struct skep_host_request *request,
+                       const struct skep_peer_id *peer, uint64_t timeout_us);
 
 /** No callback follows. */
 void skep_host_cancel(struct skep_host *host, struct skep_host_request *request);
 
 /** `peer` was named to us by `via`, which then likely knows its address (a.7, "As a client"). Kept small, forgotten with `via`. */
-void skep_host_hint(struct skep_host *host, const struct skep_peer_id *peer, const struct skep_peer_id *via);
+void skep_host_hint(struct skep_host *host, const struct skep_peer_id *peer,
+                    const struct skep_peer_id *via);
 
-void skep_host_add_address(struct skep_host *host, const struct skep_peer_id *peer, const struct skep_multiaddr *addr);
+void skep_host_add_address(struct skep_host *host, const struct skep_peer_id *peer,
+                           const struct skep_multiaddr *addr);
 
 void skep_host_disconnect(struct skep_host *host, const struct skep_peer_id *peer);
 
@@ -96,7 +102,8 @@ struct skep_peer_info {
 };
 
 /** @return 0; SKEP_ENOTFOUND: not connected. */
-int skep_host_peer_info(const struct skep_host *host, const struct skep_peer_id *peer, struct skep_peer_info *out);
+int skep_host_peer_info(const struct skep_host *host, const struct skep_peer_id *peer,
+                        struct skep_peer_info *out);
 
 /** Connected peers. @return how many; up to cap are written. */
 size_t skep_host_peers(const struct skep_host *host, struct skep_peer_id *out, size_t cap);
@@ -111,14 +118,16 @@ void skep_host_unobserve(struct skep_host *host, skep_host_observer *observer, v
 
 /** Open a stream; see stream.h for its life. It connects first where needed.
  *  @return 0; SKEP_ENOMEM, SKEP_ELIMIT, SKEP_ESELF. */
-int skep_host_open(struct skep_host *host, struct skep_stream **out, const struct skep_peer_id *peer,
-                   const char *protocol, const struct skep_stream_events *events, void *user);
+int skep_host_open(struct skep_host *host, struct skep_stream **out,
+                   const struct skep_peer_id *peer, const char *protocol,
+                   const struct skep_stream_events *events, void *user);
 
 /** A peer opened a stream of a served protocol: call skep_stream_use() on it before returning, or skep_stream_reset() it. */
 typedef void skep_stream_handler(void *user, struct skep_stream *stream);
 
 /** Serve a protocol id. Connected peers are told by identify push. @return 0; SKEP_EEXIST, SKEP_ENOMEM. */
-int skep_host_serve(struct skep_host *host, const char *protocol, skep_stream_handler *handler, void *user);
+int skep_host_serve(struct skep_host *host, const char *protocol, skep_stream_handler *handler,
+                    void *user);
 void skep_host_unserve(struct skep_host *host, const char *protocol);
 
 /** Counters of what was dropped or refused, and of the connections. */

@@ -20,7 +20,8 @@
 #include "negotiate/multistream.h"
 #include "secure/noise.h"
 
-#define SKEP_ADDRESS_TTL_US UINT64_C(3600000000) /* of addresses a peer has told of itself, or where it was reached */
+#define SKEP_ADDRESS_TTL_US                                                                        \
+    UINT64_C(3600000000) /* of addresses a peer has told of itself, or where it was reached */
 
 #define SKEP_PROTO_IDENTIFY "/ipfs/id/1.0.0"
 #define SKEP_PROTO_PUSH "/ipfs/id/push/1.0.0"
@@ -28,7 +29,8 @@
 #define SKEP_PROTO_KAD "/ipfs/kad/1.0.0"
 
 enum {
-    SKEP_HOST_READ_BYTES = 256 << 10, /* room for one read, behind what is left of the read before */
+    SKEP_HOST_READ_BYTES =
+        256 << 10, /* room for one read, behind what is left of the read before */
     SKEP_HOST_FRAME_BYTES = SKEP_NOISE_LENGTH_LEN + SKEP_NOISE_MESSAGE_MAX,
     SKEP_HOST_RECEIVE_BYTES = SKEP_HOST_READ_BYTES + SKEP_HOST_FRAME_BYTES,
     SKEP_HOST_SEND_BYTES = 4 * SKEP_HOST_FRAME_BYTES,
@@ -71,7 +73,7 @@ struct skep_host_peer {
     struct skep_identify_info *info;
     bool identify_ended;
     size_t service_streams; /* inbound ones of kad, push and ping */
-    unsigned holds; /* somebody up the stack still looks at it */
+    unsigned holds;         /* somebody up the stack still looks at it */
 };
 
 struct skep_identify_info {
@@ -89,7 +91,7 @@ struct skep_identify_info {
 
 enum skep_conn_state { CONN_CONNECTING, CONN_UPGRADING, CONN_OPEN, CONN_ENDED };
 
-struct skep_address_use { /* how many accepted connections one remote address has */
+struct skep_address_use {     /* how many accepted connections one remote address has */
     uint8_t key[9];           /* kind, then the IPv4 address or the IPv6 /64 */
     size_t count, handshakes; /* handshakes: those not yet muxed */
     UT_hash_handle hh;
@@ -113,8 +115,8 @@ struct skep_conn {
     struct skep_address_use *address;
     uint8_t *rest; /* the start of a frame, kept between reads */
     size_t rest_len;
-    size_t stream_count;       /* skep_streams on it */
-    size_t negotiating_count;  /* inbound ones that have not said yet what they want */
+    size_t stream_count;      /* skep_streams on it */
+    size_t negotiating_count; /* inbound ones that have not said yet what they want */
     struct skep_timer timer;
     uint64_t started_us, idle_since_us, opened_order, handshake_rtt_us;
     struct skep_list entry, peer_entry, flush_entry, dial_entry;
@@ -129,12 +131,12 @@ struct skep_request_state {
     struct skep_host_request *request;
     enum skep_request_kind kind;
     struct skep_timer timer;
-    struct skep_list entry;       /* host->requests */
-    struct skep_list want_entry;  /* peer->wanting, dial->wanting or lookup->wanting */
-    int rc;                       /* what the zero-delay timer will say */
+    struct skep_list entry;      /* host->requests */
+    struct skep_list want_entry; /* peer->wanting, dial->wanting or lookup->wanting */
+    int rc;                      /* what the zero-delay timer will say */
     bool settled;
-    struct skep_host_peer *peer;  /* held by want_entry */
-    struct skep_stream *stream;   /* ping */
+    struct skep_host_peer *peer; /* held by want_entry */
+    struct skep_stream *stream;  /* ping */
     uint64_t sent_us;
     uint8_t payload[32];
     size_t echoed;
@@ -170,9 +172,9 @@ struct skep_stream {
     const char *protocol; /* interned; NULL: inbound and not yet known */
     enum skep_stream_state state;
     bool inbound, write_closed, internal;
-    bool timed;      /* in host->timed */
+    bool timed;          /* in host->timed */
     size_t timed_queued; /* unsent when that began: less of it by the deadline is progress */
-    unsigned upcalls; /* how many of our callers look at the struct: it is freed by the last */
+    unsigned upcalls;    /* how many of our callers look at the struct: it is freed by the last */
     uint64_t deadline_us;
     struct skep_multistream select;
     struct skep_buf pending; /* written before there was a connection */
@@ -233,13 +235,18 @@ struct skep_host {
 };
 
 /* host.c */
-struct skep_host_peer *skep_host_peer_get(struct skep_host *host, const struct skep_peer_id *id); /* made if need be; NULL: no memory */
-struct skep_host_peer *skep_host_peer_find(const struct skep_host *host, const struct skep_peer_id *id);
-void skep_host_peer_put(struct skep_host *host, struct skep_host_peer *peer); /* free it if nothing needs it any more */
+struct skep_host_peer *
+skep_host_peer_get(struct skep_host *host,
+                   const struct skep_peer_id *id); /* made if need be; NULL: no memory */
+struct skep_host_peer *skep_host_peer_find(const struct skep_host *host,
+                                           const struct skep_peer_id *id);
+void skep_host_peer_put(struct skep_host *host,
+                        struct skep_host_peer *peer); /* free it if nothing needs it any more */
 void skep_host_tell(struct skep_host *host, const struct skep_peer_id *peer, bool connected);
 struct skep_host_protocol *skep_host_intern(struct skep_host *host, const char *name);
 struct skep_host_protocol *skep_host_protocol_find(const struct skep_host *host, skep_bytes name);
-size_t skep_host_own_addresses(const struct skep_host *host, struct skep_multiaddr *out, size_t cap);
+size_t skep_host_own_addresses(const struct skep_host *host, struct skep_multiaddr *out,
+                               size_t cap);
 
 /* upgrade.c: bytes of one connection */
 extern const struct skep_link_events skep_conn_link_events;
@@ -250,7 +257,8 @@ void skep_conn_want_flush(struct skep_conn *conn);
 void skep_host_flush_fire(struct skep_timer *timer);
 
 /* connections.c: their lives */
-int skep_conn_dial(struct skep_host *host, struct skep_conn **out, struct skep_dial *dial, const struct skep_multiaddr *addr);
+int skep_conn_dial(struct skep_host *host, struct skep_conn **out, struct skep_dial *dial,
+                   const struct skep_multiaddr *addr);
 void skep_conn_accept(void *host, struct skep_link *link);
 void skep_conn_opened(struct skep_conn *conn);       /* upgrade is complete */
 void skep_conn_end(struct skep_conn *conn, int rc);  /* now; only from the top of an event */
@@ -260,17 +268,21 @@ void skep_conn_stream_ended(struct skep_conn *conn);
 void skep_conn_deadline_came_nearer(struct skep_conn *conn);
 
 /* dial.c */
-int skep_dial_peer(struct skep_host *host, struct skep_host_peer *peer, bool may_find, uint64_t timeout_us);
-int skep_dial_address(struct skep_host *host, struct skep_dial **out, const struct skep_multiaddr *addr, uint64_t timeout_us);
+int skep_dial_peer(struct skep_host *host, struct skep_host_peer *peer, bool may_find,
+                   uint64_t timeout_us);
+int skep_dial_address(struct skep_host *host, struct skep_dial **out,
+                      const struct skep_multiaddr *addr, uint64_t timeout_us);
 void skep_dial_attempt_failed(struct skep_conn *conn, int rc);
 void skep_dial_attempt_opened(struct skep_conn *conn); /* an anonymous dial has found its peer */
-void skep_dial_abandon(struct skep_dial *dial);        /* its peer is connected, or the host is closing */
+void skep_dial_abandon(struct skep_dial *dial); /* its peer is connected, or the host is closing */
 void skep_dial_found(struct skep_host_peer *peer, int rc); /* a lookup for it has ended */
 
 /* request.c */
-int skep_request_new(struct skep_host *host, struct skep_host_request *request, enum skep_request_kind kind, uint64_t timeout_us,
+int skep_request_new(struct skep_host *host, struct skep_host_request *request,
+                     enum skep_request_kind kind, uint64_t timeout_us,
                      struct skep_request_state **out);
-void skep_request_settle(struct skep_request_state *state, int rc); /* `done` comes on the next turn */
+void skep_request_settle(struct skep_request_state *state,
+                         int rc); /* `done` comes on the next turn */
 void skep_request_finish(struct skep_request_state *state, int rc); /* `done` comes now */
 void skep_request_want(struct skep_request_state *state, struct skep_host_peer *peer);
 void skep_requests_connected(struct skep_list *wanting, struct skep_host_peer *peer);
@@ -278,8 +290,9 @@ void skep_requests_failed(struct skep_list *wanting, int rc);
 void skep_requests_identified(struct skep_host_peer *peer, int rc);
 
 /* stream.c */
-int skep_stream_open(struct skep_host *host, struct skep_stream **out, struct skep_host_peer *peer, struct skep_conn *conn,
-                     const char *protocol, bool may_find, const struct skep_stream_events *events, void *user);
+int skep_stream_open(struct skep_host *host, struct skep_stream **out, struct skep_host_peer *peer,
+                     struct skep_conn *conn, const char *protocol, bool may_find,
+                     const struct skep_stream_events *events, void *user);
 void skep_stream_attach_waiting(struct skep_host_peer *peer);
 void skep_stream_fail_waiting(struct skep_host_peer *peer, int rc);
 extern const struct skep_yamux_events skep_conn_mux_events;
@@ -298,14 +311,15 @@ void skep_identify_changed(struct skep_host *host);
 void skep_identify_info_free(const struct skep_mem *mem, struct skep_identify_info *info);
 int skep_kad_serve(struct skep_host *host);
 void skep_kad_identified(struct skep_host_peer *peer);
-int skep_kad_find(struct skep_host *host, const struct skep_peer_id *id, struct skep_request_state *state);
+int skep_kad_find(struct skep_host *host, const struct skep_peer_id *id,
+                  struct skep_request_state *state);
 void skep_kad_close(struct skep_host *host);
 void skep_kad_forget_hints(struct skep_host *host);
 
 /* identify_message.c: the bytes of identify, without I/O */
 struct skep_identify_reader {
-    struct skep_buf message;  /* the one being received */
-    struct skep_buf all;      /* the bodies so far, one after the other: protobuf's merge */
+    struct skep_buf message; /* the one being received */
+    struct skep_buf all;     /* the bodies so far, one after the other: protobuf's merge */
     unsigned messages;
 };
 void skep_identify_reader_init(struct skep_identify_reader *reader, const struct skep_mem *mem);
@@ -343,18 +357,21 @@ int skep_kad_next(skep_bytes *in, skep_bytes *body);
 /** @return 0; SKEP_EPEER_FRAME: malformed; SKEP_EPEER_PROTO: not FIND_NODE. */
 int skep_kad_read_request(skep_bytes body, skep_bytes *key);
 /** Each named peer in turn: @return 0; SKEP_EPEER_FRAME; peers that cannot be understood are left out. addrs [addr_count]. */
-typedef void skep_kad_on_peer(void *user, const struct skep_peer_id *id, const struct skep_multiaddr *addrs, size_t addr_count);
+typedef void skep_kad_on_peer(void *user, const struct skep_peer_id *id,
+                              const struct skep_multiaddr *addrs, size_t addr_count);
 int skep_kad_read_answer(skep_bytes body, skep_kad_on_peer *on_peer, void *user);
 
 /* kad_table.c: peers that speak kad, in buckets by distance */
-void skep_kad_table_init(struct skep_kad_table *table, const struct skep_mem *mem, const struct skep_peer_id *self);
+void skep_kad_table_init(struct skep_kad_table *table, const struct skep_mem *mem,
+                         const struct skep_peer_id *self);
 void skep_kad_table_fini(struct skep_kad_table *table);
 /** A full bucket drops an entry that `is_live` denies, else the newcomer. @return 0, SKEP_ENOMEM. */
 int skep_kad_table_add(struct skep_kad_table *table, const struct skep_peer_id *id,
                        bool (*is_live)(void *user, const struct skep_peer_id *id), void *user);
 void skep_kad_table_remove(struct skep_kad_table *table, const struct skep_peer_id *id);
 /** The nearest to a hash, nearest first. @return how many were written to out[0..cap). */
-size_t skep_kad_table_nearest(const struct skep_kad_table *table, const uint8_t hash[SKEP_SHA256_LEN], struct skep_kad_entry *out,
+size_t skep_kad_table_nearest(const struct skep_kad_table *table,
+                              const uint8_t hash[SKEP_SHA256_LEN], struct skep_kad_entry *out,
                               size_t cap);
 /** Is a nearer to `target` than b? */
 bool skep_kad_nearer(const uint8_t *a, const uint8_t *b, const uint8_t *target);

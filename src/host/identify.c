@@ -11,8 +11,10 @@
 static void write_self(struct skep_host *host, const struct skep_conn *conn, struct skep_buf *out)
 {
     const char *protocols[SKEP_IDENTIFY_PROTOCOLS_MAX];
-    struct skep_multiaddr *addrs = skep_mem_alloc(host->env->mem, SKEP_HOST_ADDRESSES_MAX * sizeof *addrs);
-    struct skep_identify_self self = {.public_key = skep_buf_view(&host->options.identity->public_key),
+    struct skep_multiaddr *addrs =
+        skep_mem_alloc(host->env->mem, SKEP_HOST_ADDRESSES_MAX * sizeof *addrs);
+    struct skep_identify_self self = {.public_key =
+                                          skep_buf_view(&host->options.identity->public_key),
                                       .agent = host->options.agent,
                                       .protocols = protocols,
                                       .addrs = addrs,
@@ -22,7 +24,8 @@ static void write_self(struct skep_host *host, const struct skep_conn *conn, str
         out->rc = SKEP_ENOMEM;
         return;
     }
-    self.addr_count = SKEP_MIN(skep_host_own_addresses(host, addrs, SKEP_HOST_ADDRESSES_MAX), SKEP_HOST_ADDRESSES_MAX);
+    self.addr_count = SKEP_MIN(skep_host_own_addresses(host, addrs, SKEP_HOST_ADDRESSES_MAX),
+                               SKEP_HOST_ADDRESSES_MAX);
     for (const struct skep_host_protocol *p = host->protocols; p; p = p->hh.next)
         if (p->handler && self.protocol_count < SKEP_IDENTIFY_PROTOCOLS_MAX)
             protocols[self.protocol_count++] = p->name;
@@ -130,9 +133,11 @@ static void on_close(struct skep_stream *stream, void *user, int rc)
     heard(user, rc == 0 ? SKEP_ELOST : rc);
 }
 
-static const struct skep_stream_events hearing_events = {.on_data = on_data, .on_eof = on_eof, .on_close = on_close};
+static const struct skep_stream_events hearing_events = {
+    .on_data = on_data, .on_eof = on_eof, .on_close = on_close};
 
-static struct hearing *hearing_new(struct skep_host *host, struct skep_host_peer *peer, bool is_push)
+static struct hearing *hearing_new(struct skep_host *host, struct skep_host_peer *peer,
+                                   bool is_push)
 {
     struct hearing *hearing = skep_mem_zalloc(host->env->mem, 1, sizeof *hearing);
 
@@ -158,13 +163,15 @@ void skep_identify_start(struct skep_conn *conn)
     hearing = hearing_new(host, conn->peer, false);
     if (!hearing)
         return;
-    if (skep_stream_open(host, &stream, conn->peer, conn, SKEP_PROTO_IDENTIFY, false, &hearing_events, hearing) < 0)
+    if (skep_stream_open(host, &stream, conn->peer, conn, SKEP_PROTO_IDENTIFY, false,
+                         &hearing_events, hearing) < 0)
         hearing_free(hearing);
 }
 
 static void on_pushed(void *user, struct skep_stream *stream)
 {
-    struct hearing *hearing = skep_stream_service_begin(stream) ? hearing_new(user, stream->peer, true) : NULL;
+    struct hearing *hearing =
+        skep_stream_service_begin(stream) ? hearing_new(user, stream->peer, true) : NULL;
 
     if (!hearing) {
         skep_stream_reset(stream);
@@ -194,7 +201,8 @@ static void ignore_close(struct skep_stream *stream, void *user, int rc)
     (void)rc;
 }
 
-static const struct skep_stream_events push_events = {.on_data = ignore_data, .on_close = ignore_close};
+static const struct skep_stream_events push_events = {.on_data = ignore_data,
+                                                      .on_close = ignore_close};
 
 void skep_identify_push_fire(struct skep_timer *timer)
 {
@@ -206,7 +214,8 @@ void skep_identify_push_fire(struct skep_timer *timer)
         /* One that has not told us yet has not heard us yet either, most likely; if it has, it is told at its next connection. */
         if (!peer->best || peer->best->doomed || !peer->info || !peer->info->takes_push)
             continue;
-        if (skep_stream_open(host, &stream, peer, peer->best, SKEP_PROTO_PUSH, false, &push_events, NULL) == 0)
+        if (skep_stream_open(host, &stream, peer, peer->best, SKEP_PROTO_PUSH, false, &push_events,
+                             NULL) == 0)
             (void)send_self(host, peer->best, stream);
     }
 }

@@ -16,7 +16,8 @@ enum {
     FIELD_OBSERVED_ADDR = 4,
     FIELD_PROTOCOL_VERSION = 5,
     FIELD_AGENT = 6,
-    SPLIT_AT = 4096 /* a message that grew past this is ended and the next begun, so that none comes near the reader's limit */
+    SPLIT_AT =
+        4096 /* a message that grew past this is ended and the next begun, so that none comes near the reader's limit */
 };
 
 /* ---- writing ---- */
@@ -38,9 +39,13 @@ void skep_identify_write(struct skep_buf *out, const struct skep_identify_self *
     skep_buf_init(&body, out->mem);
     skep_pb_put_bytes(&body, FIELD_PUBLIC_KEY, self->public_key);
     for (size_t i = 0; i < self->addr_count; i++)
-        skep_pb_put_bytes(&body, FIELD_LISTEN_ADDR, skep_bytes_of(binary, skep_multiaddr_encode(binary, &self->addrs[i], false)));
+        skep_pb_put_bytes(
+            &body, FIELD_LISTEN_ADDR,
+            skep_bytes_of(binary, skep_multiaddr_encode(binary, &self->addrs[i], false)));
     if (self->observed)
-        skep_pb_put_bytes(&body, FIELD_OBSERVED_ADDR, skep_bytes_of(binary, skep_multiaddr_encode(binary, self->observed, false)));
+        skep_pb_put_bytes(
+            &body, FIELD_OBSERVED_ADDR,
+            skep_bytes_of(binary, skep_multiaddr_encode(binary, self->observed, false)));
     skep_pb_put_str(&body, FIELD_PROTOCOL_VERSION, "ipfs/0.1.0");
     skep_pb_put_str(&body, FIELD_AGENT, self->agent);
     for (size_t i = 0; i < self->protocol_count; i++) {
@@ -130,8 +135,9 @@ struct counts {
 
 static bool is_protocol(const struct skep_pb_field *field)
 {
-    return field->number == FIELD_PROTOCOL && field->type == SKEP_PB_BYTES && field->bytes.len > 0 &&
-           field->bytes.len < SKEP_NEGOTIATE_TOKEN_MAX && !memchr(field->bytes.data, 0, field->bytes.len);
+    return field->number == FIELD_PROTOCOL && field->type == SKEP_PB_BYTES &&
+           field->bytes.len > 0 && field->bytes.len < SKEP_NEGOTIATE_TOKEN_MAX &&
+           !memchr(field->bytes.data, 0, field->bytes.len);
 }
 
 static struct counts count(skep_bytes all)
@@ -145,7 +151,8 @@ static struct counts count(skep_bytes all)
             counts.protocols++;
             counts.text += field.bytes.len + 1;
         }
-        counts.addrs += field.number == FIELD_LISTEN_ADDR && counts.addrs < SKEP_ADDRESSES_PER_PEER_MAX ? 1 : 0;
+        counts.addrs +=
+            field.number == FIELD_LISTEN_ADDR && counts.addrs < SKEP_ADDRESSES_PER_PEER_MAX ? 1 : 0;
     }
     return counts;
 }
@@ -167,7 +174,8 @@ static void keep_protocol(struct skep_identify_info *info, skep_bytes name)
     info->takes_push |= skep_bytes_equal(name, skep_bytes_str(SKEP_PROTO_PUSH));
 }
 
-static void keep_fields(struct skep_identify_info *info, skep_bytes all, const struct counts *counts)
+static void keep_fields(struct skep_identify_info *info, skep_bytes all,
+                        const struct counts *counts)
 {
     struct skep_pb_reader fields = skep_pb_read(all);
     struct skep_pb_field field;
@@ -186,7 +194,8 @@ static void keep_fields(struct skep_identify_info *info, skep_bytes all, const s
             if (skep_multiaddr_decode(&info->observed, field.bytes) < 0)
                 memset(&info->observed, 0, sizeof info->observed);
         } else if (field.number == FIELD_PROTOCOL_VERSION) {
-            version = skep_bytes_of(field.bytes.data, SKEP_MIN(field.bytes.len, SKEP_PEER_TEXT_MAX));
+            version =
+                skep_bytes_of(field.bytes.data, SKEP_MIN(field.bytes.len, SKEP_PEER_TEXT_MAX));
         } else if (field.number == FIELD_AGENT) {
             agent = skep_bytes_of(field.bytes.data, SKEP_MIN(field.bytes.len, SKEP_PEER_TEXT_MAX));
         }
@@ -211,7 +220,8 @@ int skep_identify_finish(struct skep_identify_reader *reader, struct skep_identi
     skep_buf_init(&info->text, mem);
     info->protocols = skep_mem_zalloc(mem, counts.protocols + 1, sizeof info->protocols[0]);
     info->addrs = skep_mem_zalloc(mem, counts.addrs + 1, sizeof info->addrs[0]);
-    if (!info->protocols || !info->addrs || !skep_buf_reserve(&info->text, counts.text + (size_t)2 * (SKEP_PEER_TEXT_MAX + 1))) {
+    if (!info->protocols || !info->addrs ||
+        !skep_buf_reserve(&info->text, counts.text + (size_t)2 * (SKEP_PEER_TEXT_MAX + 1))) {
         skep_identify_info_free(mem, info);
         return SKEP_ENOMEM;
     }

@@ -30,9 +30,11 @@ static bool put_known(struct skep_host *host, struct skep_buf *out, const struct
 {
     struct skep_multiaddr addrs[SKEP_ADDRESSES_PER_PEER_MAX];
     const struct skep_host_peer *connected = skep_host_peer_find(host, id);
-    struct skep_kad_peer peer = {.id = *id, .addrs = addrs, .connected = connected && connected->best};
+    struct skep_kad_peer peer = {
+        .id = *id, .addrs = addrs, .connected = connected && connected->best};
 
-    peer.addr_count = skep_address_book_get(host->book, id, skep_env_now_us(host->env), addrs, SKEP_ADDRESSES_PER_PEER_MAX);
+    peer.addr_count = skep_address_book_get(host->book, id, skep_env_now_us(host->env), addrs,
+                                            SKEP_ADDRESSES_PER_PEER_MAX);
     if (peer.addr_count == 0)
         return false;
     skep_kad_put_peer(out, &peer);
@@ -44,16 +46,20 @@ static void put_self(struct skep_host *host, struct skep_buf *out)
     struct skep_multiaddr addrs[SKEP_HOST_ADDRESSES_MAX];
     struct skep_kad_peer peer = {.id = host->options.identity->id, .addrs = addrs};
 
-    peer.addr_count = SKEP_MIN(skep_host_own_addresses(host, addrs, SKEP_HOST_ADDRESSES_MAX), SKEP_HOST_ADDRESSES_MAX);
+    peer.addr_count = SKEP_MIN(skep_host_own_addresses(host, addrs, SKEP_HOST_ADDRESSES_MAX),
+                               SKEP_HOST_ADDRESSES_MAX);
     skep_kad_put_peer(out, &peer);
 }
 
-static void put_nearest(struct skep_host *host, struct skep_buf *out, skep_bytes key, const struct skep_peer_id *asker)
+static void put_nearest(struct skep_host *host, struct skep_buf *out, skep_bytes key,
+                        const struct skep_peer_id *asker)
 {
-    struct skep_kad_entry nearest[SKEP_KAD_PEERS_MAX + 1]; /* one more: the asker may be among them */
+    struct skep_kad_entry
+        nearest[SKEP_KAD_PEERS_MAX + 1]; /* one more: the asker may be among them */
     uint8_t hash[SKEP_SHA256_LEN];
     struct skep_peer_id target;
-    bool has_target = skep_peer_id_from_bytes(&target, key) < 0 || skep_peer_id_equal(&target, asker);
+    bool has_target =
+        skep_peer_id_from_bytes(&target, key) < 0 || skep_peer_id_equal(&target, asker);
     size_t count, put = 0;
 
     skep_sha256(hash, key);
@@ -183,11 +189,13 @@ void skep_kad_identified(struct skep_host_peer *peer)
 
 /* ---- hints ---- */
 
-void skep_host_hint(struct skep_host *host, const struct skep_peer_id *peer, const struct skep_peer_id *via)
+void skep_host_hint(struct skep_host *host, const struct skep_peer_id *peer,
+                    const struct skep_peer_id *via)
 {
     struct skep_hint *hint = NULL;
 
-    if (skep_peer_id_equal(peer, via) || skep_peer_id_equal(peer, &host->options.identity->id) || is_live(host, peer))
+    if (skep_peer_id_equal(peer, via) || skep_peer_id_equal(peer, &host->options.identity->id) ||
+        is_live(host, peer))
         return;
     HASH_FIND(hh, host->hints, peer, sizeof *peer, hint);
     if (hint) {
@@ -224,7 +232,8 @@ void skep_kad_forget_hints(struct skep_host *host)
 {
     struct skep_hint *hint, *after;
 
-    HASH_ITER (hh, host->hints, hint, after) {
+    HASH_ITER(hh, host->hints, hint, after)
+    {
         HASH_DEL(host->hints, hint);
         skep_mem_free(host->env->mem, hint);
     }
@@ -310,17 +319,23 @@ static void add_candidate(struct skep_kad_lookup *lookup, const struct skep_peer
         return;
     skep_sha256(new.entry.hash, skep_peer_id_view(id));
     if (lookup->count == SKEP_KAD_CANDIDATES_MAX) {
-        if (!skep_kad_nearer(new.entry.hash, lookup->candidates[SKEP_KAD_CANDIDATES_MAX - 1].entry.hash, lookup->hash))
+        if (!skep_kad_nearer(new.entry.hash,
+                             lookup->candidates[SKEP_KAD_CANDIDATES_MAX - 1].entry.hash,
+                             lookup->hash))
             return;
         lookup->count--;
     }
-    for (at = lookup->count; at > 0 && skep_kad_nearer(new.entry.hash, lookup->candidates[at - 1].entry.hash, lookup->hash); at--)
+    for (at = lookup->count;
+         at > 0 &&
+         skep_kad_nearer(new.entry.hash, lookup->candidates[at - 1].entry.hash, lookup->hash);
+         at--)
         lookup->candidates[at] = lookup->candidates[at - 1];
     lookup->candidates[at] = new;
     lookup->count++;
 }
 
-static void on_named(void *user, const struct skep_peer_id *id, const struct skep_multiaddr *addrs, size_t addr_count)
+static void on_named(void *user, const struct skep_peer_id *id, const struct skep_multiaddr *addrs,
+                     size_t addr_count)
 {
     struct skep_kad_lookup *lookup = user;
     struct skep_host *host = lookup->host;
@@ -407,7 +422,8 @@ static int ask(struct query *query)
     if (!peer)
         return SKEP_ENOMEM;
     peer->holds++;
-    rc = skep_stream_open(host, &query->stream, peer, NULL, SKEP_PROTO_KAD, false, &answer_events, query);
+    rc = skep_stream_open(host, &query->stream, peer, NULL, SKEP_PROTO_KAD, false, &answer_events,
+                          query);
     peer->holds--;
     if (rc < 0) {
         skep_host_peer_put(host, peer);
@@ -415,7 +431,8 @@ static int ask(struct query *query)
     }
     skep_buf_clear(&query->in);
     skep_kad_write_request(&query->in, &query->lookup->target);
-    rc = query->in.rc < 0 ? query->in.rc : skep_stream_write(query->stream, skep_buf_view(&query->in));
+    rc = query->in.rc < 0 ? query->in.rc
+                          : skep_stream_write(query->stream, skep_buf_view(&query->in));
     skep_buf_clear(&query->in);
     if (rc == 0)
         rc = skep_env_after(host->env, &query->timer, SKEP_KAD_QUERY_TIMEOUT_US);
@@ -466,7 +483,8 @@ static void add_newcomers(struct skep_kad_lookup *lookup, size_t count)
 {
     struct skep_host_peer *peer, *after;
 
-    HASH_ITER (hh, lookup->host->peers, peer, after) {
+    HASH_ITER(hh, lookup->host->peers, peer, after)
+    {
         if (count == SKEP_KAD_BUCKET_SIZE)
             return;
         if (!peer->best || peer->identify_ended)
@@ -479,7 +497,8 @@ static void add_newcomers(struct skep_kad_lookup *lookup, size_t count)
 static void start_walking(struct skep_kad_lookup *lookup)
 {
     struct skep_kad_entry nearest[SKEP_KAD_BUCKET_SIZE];
-    size_t count = skep_kad_table_nearest(&lookup->host->kad, lookup->hash, nearest, SKEP_COUNT_OF(nearest));
+    size_t count =
+        skep_kad_table_nearest(&lookup->host->kad, lookup->hash, nearest, SKEP_COUNT_OF(nearest));
 
     lookup->walking = true;
     for (size_t i = 0; i < count; i++)
@@ -523,7 +542,8 @@ static void on_start(struct skep_timer *timer)
     step(lookup);
 }
 
-int skep_kad_find(struct skep_host *host, const struct skep_peer_id *id, struct skep_request_state *state)
+int skep_kad_find(struct skep_host *host, const struct skep_peer_id *id,
+                  struct skep_request_state *state)
 {
     struct skep_kad_lookup *lookup = NULL;
 
@@ -558,5 +578,6 @@ int skep_kad_find(struct skep_host *host, const struct skep_peer_id *id, struct 
 void skep_kad_close(struct skep_host *host)
 {
     while (!skep_list_empty(&host->lookups))
-        lookup_end(SKEP_LIST_ITEM(host->lookups.next, struct skep_kad_lookup, entry), SKEP_ECANCELED);
+        lookup_end(SKEP_LIST_ITEM(host->lookups.next, struct skep_kad_lookup, entry),
+                   SKEP_ECANCELED);
 }

@@ -47,7 +47,9 @@ void skep_kad_put_peer(struct skep_buf *out, const struct skep_kad_peer *peer)
 
     skep_pb_put_bytes(out, PEER_ID, skep_peer_id_view(&peer->id));
     for (size_t i = 0; i < peer->addr_count; i++)
-        skep_pb_put_bytes(out, PEER_ADDR, skep_bytes_of(binary, skep_multiaddr_encode(binary, &peer->addrs[i], false)));
+        skep_pb_put_bytes(
+            out, PEER_ADDR,
+            skep_bytes_of(binary, skep_multiaddr_encode(binary, &peer->addrs[i], false)));
     if (peer->connected)
         skep_pb_put_varint(out, PEER_CONNECTION, CONNECTED);
     skep_pb_end(out, mark);
@@ -107,7 +109,8 @@ int skep_kad_read_request(skep_bytes body, skep_bytes *key)
     return type == SKEP_KAD_FIND_NODE ? 0 : SKEP_EPEER_PROTO;
 }
 
-static int read_peer(skep_bytes body, struct skep_peer_id *id, struct skep_multiaddr *addrs, size_t *addr_count)
+static int read_peer(skep_bytes body, struct skep_peer_id *id, struct skep_multiaddr *addrs,
+                     size_t *addr_count)
 {
     struct skep_pb_reader fields = skep_pb_read(body);
     struct skep_pb_field field;
@@ -115,7 +118,8 @@ static int read_peer(skep_bytes body, struct skep_peer_id *id, struct skep_multi
     id->len = 0;
     *addr_count = 0;
     while (skep_pb_next(&fields, &field)) {
-        if (field.number == PEER_ID && skep_peer_id_from_bytes(id, skep_pb_bytes(&fields, &field)) < 0)
+        if (field.number == PEER_ID &&
+            skep_peer_id_from_bytes(id, skep_pb_bytes(&fields, &field)) < 0)
             id->len = 0;
         if (field.number == PEER_ADDR && *addr_count < SKEP_ADDRESSES_PER_PEER_MAX &&
             skep_multiaddr_decode(&addrs[*addr_count], skep_pb_bytes(&fields, &field)) == 0)

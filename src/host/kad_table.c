@@ -4,7 +4,8 @@
  * leaves when it fails to answer. */
 #include "host/host_impl.h"
 
-void skep_kad_table_init(struct skep_kad_table *table, const struct skep_mem *mem, const struct skep_peer_id *self)
+void skep_kad_table_init(struct skep_kad_table *table, const struct skep_mem *mem,
+                         const struct skep_peer_id *self)
 {
     memset(table, 0, sizeof *table);
     table->mem = mem;
@@ -47,7 +48,8 @@ int skep_kad_table_add(struct skep_kad_table *table, const struct skep_peer_id *
     skep_sha256(entry.hash, skep_peer_id_view(id));
     index = bucket_of(table, entry.hash);
     if (!table->buckets[index].entries) {
-        table->buckets[index].entries = skep_mem_zalloc(table->mem, SKEP_KAD_BUCKET_SIZE, sizeof *entries);
+        table->buckets[index].entries =
+            skep_mem_zalloc(table->mem, SKEP_KAD_BUCKET_SIZE, sizeof *entries);
         if (!table->buckets[index].entries)
             return SKEP_ENOMEM;
     }
@@ -88,7 +90,8 @@ void skep_kad_table_remove(struct skep_kad_table *table, const struct skep_peer_
     }
 }
 
-size_t skep_kad_table_nearest(const struct skep_kad_table *table, const uint8_t hash[SKEP_SHA256_LEN], struct skep_kad_entry *out,
+size_t skep_kad_table_nearest(const struct skep_kad_table *table,
+                              const uint8_t hash[SKEP_SHA256_LEN], struct skep_kad_entry *out,
                               size_t cap)
 {
     size_t count = 0;
@@ -98,7 +101,8 @@ size_t skep_kad_table_nearest(const struct skep_kad_table *table, const uint8_t 
             const struct skep_kad_entry *entry = &table->buckets[b].entries[i];
             size_t at;
 
-            if (count == cap && (cap == 0 || !skep_kad_nearer(entry->hash, out[cap - 1].hash, hash)))
+            if (count == cap &&
+                (cap == 0 || !skep_kad_nearer(entry->hash, out[cap - 1].hash, hash)))
                 continue;
             at = count < cap ? count++ : cap - 1;
             for (; at > 0 && skep_kad_nearer(entry->hash, out[at - 1].hash, hash); at--)

@@ -65,7 +65,8 @@ static void on_data(struct skep_stream *stream, void *user, skep_bytes data)
 {
     struct skep_request_state *state = user;
 
-    if (data.len > sizeof state->payload - state->echoed || memcmp(data.data, state->payload + state->echoed, data.len) != 0) {
+    if (data.len > sizeof state->payload - state->echoed ||
+        memcmp(data.data, state->payload + state->echoed, data.len) != 0) {
         end(state, SKEP_EPEER_PROTO);
         return;
     }
@@ -92,7 +93,8 @@ static void on_close(struct skep_stream *stream, void *user, int rc)
     skep_request_finish(state, rc == 0 ? SKEP_EPEER_RESET : rc);
 }
 
-static const struct skep_stream_events ping_events = {.on_data = on_data, .on_eof = on_eof, .on_close = on_close};
+static const struct skep_stream_events ping_events = {
+    .on_data = on_data, .on_eof = on_eof, .on_close = on_close};
 
 void skep_ping_start(struct skep_request_state *state)
 {
@@ -101,7 +103,8 @@ void skep_ping_start(struct skep_request_state *state)
     int rc = host->env->entropy(host->env, state->payload, sizeof state->payload);
 
     if (rc == 0)
-        rc = skep_stream_open(host, &state->stream, peer, NULL, SKEP_PROTO_PING, true, &ping_events, state);
+        rc = skep_stream_open(host, &state->stream, peer, NULL, SKEP_PROTO_PING, true, &ping_events,
+                              state);
     if (rc == 0) {
         state->sent_us = skep_env_now_us(host->env);
         rc = skep_stream_write(state->stream, skep_bytes_of(state->payload, sizeof state->payload));

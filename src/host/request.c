@@ -10,11 +10,13 @@ static void on_time(struct skep_timer *timer)
     skep_request_finish(state, state->settled ? state->rc : SKEP_ETIMEDOUT);
 }
 
-int skep_request_new(struct skep_host *host, struct skep_host_request *request, enum skep_request_kind kind, uint64_t timeout_us,
+int skep_request_new(struct skep_host *host, struct skep_host_request *request,
+                     enum skep_request_kind kind, uint64_t timeout_us,
                      struct skep_request_state **out)
 {
     struct skep_request_state *state = skep_mem_zalloc(host->env->mem, 1, sizeof *state);
-    uint64_t usual_us = kind == REQUEST_FIND ? SKEP_NEGOTIATE_TIMEOUT_US : host->options.dial_timeout_us;
+    uint64_t usual_us =
+        kind == REQUEST_FIND ? SKEP_NEGOTIATE_TIMEOUT_US : host->options.dial_timeout_us;
 
     *out = NULL;
     if (!state)
@@ -23,7 +25,8 @@ int skep_request_new(struct skep_host *host, struct skep_host_request *request, 
     state->request = request;
     state->kind = kind;
     state->timer.fire = on_time;
-    if (timeout_us != SKEP_NEVER_US && skep_env_after(host->env, &state->timer, timeout_us == 0 ? usual_us : timeout_us) < 0) {
+    if (timeout_us != SKEP_NEVER_US &&
+        skep_env_after(host->env, &state->timer, timeout_us == 0 ? usual_us : timeout_us) < 0) {
         skep_mem_free(host->env->mem, state);
         return SKEP_ENOMEM;
     }
@@ -79,14 +82,16 @@ void skep_request_want(struct skep_request_state *state, struct skep_host_peer *
 }
 
 /** Of the list, those that `until_identified` or not; each `done` may do anything but free the host. */
-static void finish_kind(struct skep_list *wanting, enum skep_request_kind kind, const struct skep_peer_id *peer, int rc)
+static void finish_kind(struct skep_list *wanting, enum skep_request_kind kind,
+                        const struct skep_peer_id *peer, int rc)
 {
     struct skep_list now;
 
     skep_list_init(&now);
     SKEP_LIST_EACH(wanting, node, after)
     {
-        struct skep_request_state *state = SKEP_LIST_ITEM(node, struct skep_request_state, want_entry);
+        struct skep_request_state *state =
+            SKEP_LIST_ITEM(node, struct skep_request_state, want_entry);
 
         if (state->kind != kind)
             continue;
@@ -94,7 +99,8 @@ static void finish_kind(struct skep_list *wanting, enum skep_request_kind kind, 
         skep_list_push_back(&now, &state->want_entry);
     }
     while (!skep_list_empty(&now)) {
-        struct skep_request_state *state = SKEP_LIST_ITEM(now.next, struct skep_request_state, want_entry);
+        struct skep_request_state *state =
+            SKEP_LIST_ITEM(now.next, struct skep_request_state, want_entry);
 
         if (peer)
             state->request->peer = *peer;
@@ -107,7 +113,8 @@ void skep_requests_connected(struct skep_list *wanting, struct skep_host_peer *p
     finish_kind(wanting, REQUEST_CONNECT, &peer->id, 0);
     SKEP_LIST_EACH(wanting, node, after)
     {
-        struct skep_request_state *state = SKEP_LIST_ITEM(node, struct skep_request_state, want_entry);
+        struct skep_request_state *state =
+            SKEP_LIST_ITEM(node, struct skep_request_state, want_entry);
 
         if (state->kind == REQUEST_PING && !state->stream) {
             skep_list_remove(&state->want_entry);
@@ -139,7 +146,8 @@ static bool is_self(const struct skep_host *host, const struct skep_peer_id *pee
 }
 
 /** Let `state` wait until the peer is connected, which starts now if need be. */
-static int want_connected(struct skep_host *host, struct skep_request_state *state, const struct skep_peer_id *id, uint64_t timeout_us)
+static int want_connected(struct skep_host *host, struct skep_request_state *state,
+                          const struct skep_peer_id *id, uint64_t timeout_us)
 {
     struct skep_host_peer *peer = skep_host_peer_get(host, id);
     int rc = 0;
@@ -155,8 +163,9 @@ static int want_connected(struct skep_host *host, struct skep_request_state *sta
     return rc;
 }
 
-int skep_host_connect(struct skep_host *host, struct skep_host_request *request, const struct skep_peer_id *peer,
-                      const struct skep_multiaddr *addr, uint64_t timeout_us)
+int skep_host_connect(struct skep_host *host, struct skep_host_request *request,
+                      const struct skep_peer_id *peer, const struct skep_multiaddr *addr,
+                      uint64_t timeout_us)
 {
     struct skep_request_state *state;
     const struct skep_host_peer *known;
@@ -178,7 +187,8 @@ int skep_host_connect(struct skep_host *host, struct skep_host_request *request,
         skep_request_settle(state, 0);
     } else if (peer) {
         if (addr)
-            rc = skep_address_book_add(host->book, peer, addr, skep_env_now_us(host->env) + SKEP_ADDRESS_TTL_US);
+            rc = skep_address_book_add(host->book, peer, addr,
+                                       skep_env_now_us(host->env) + SKEP_ADDRESS_TTL_US);
         if (rc == 0)
             rc = want_connected(host, state, peer, timeout_us);
     } else {
@@ -191,7 +201,8 @@ int skep_host_connect(struct skep_host *host, struct skep_host_request *request,
     return rc;
 }
 
-int skep_host_ping(struct skep_host *host, struct skep_host_request *request, const struct skep_peer_id *peer, uint64_t timeout_us)
+int skep_host_ping(struct skep_host *host, struct skep_host_request *request,
+                   const struct skep_peer_id *peer, uint64_t timeout_us)
 {
     struct skep_request_state *state;
     const struct skep_host_peer *known = skep_host_peer_find(host, peer);
@@ -210,7 +221,8 @@ int skep_host_ping(struct skep_host *host, struct skep_host_request *request, co
     return rc;
 }
 
-int skep_host_identify(struct skep_host *host, struct skep_host_request *request, const struct skep_peer_id *peer, uint64_t timeout_us)
+int skep_host_identify(struct skep_host *host, struct skep_host_request *request,
+                       const struct skep_peer_id *peer, uint64_t timeout_us)
 {
     struct skep_request_state *state;
     const struct skep_host_peer *known = skep_host_peer_find(host, peer);
@@ -228,7 +240,8 @@ int skep_host_identify(struct skep_host *host, struct skep_host_request *request
     return rc;
 }
 
-int skep_host_find_peer(struct skep_host *host, struct skep_host_request *request, const struct skep_peer_id *peer, uint64_t timeout_us)
+int skep_host_find_peer(struct skep_host *host, struct skep_host_request *request,
+                        const struct skep_peer_id *peer, uint64_t timeout_us)
 {
     struct skep_request_state *state;
     int rc = skep_request_new(host, request, REQUEST_FIND, timeout_us, &state);

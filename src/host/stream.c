@@ -116,7 +116,8 @@ void skep_stream_timed_fire(struct skep_timer *timer)
     uint64_t now_us = skep_env_now_us(host->env);
 
     while (!skep_list_empty(&host->timed)) {
-        struct skep_stream *stream = SKEP_LIST_ITEM(host->timed.next, struct skep_stream, timed_entry);
+        struct skep_stream *stream =
+            SKEP_LIST_ITEM(host->timed.next, struct skep_stream, timed_entry);
 
         if (stream->deadline_us > now_us) {
             (void)skep_timer_start(&host->env->timers, timer, stream->deadline_us);
@@ -166,7 +167,8 @@ static void on_chosen(struct skep_stream *stream)
     stream->protocol = name;
     host->stats.streams_served++;
     served->handler(served->user, stream);
-    assert(stream->state == STREAM_DEAD || stream->events || stream->timed); /* used, reset or released */
+    assert(stream->state == STREAM_DEAD || stream->events ||
+           stream->timed); /* used, reset or released */
 }
 
 /** The negotiation came to nothing. Who proposed what we do not serve may have sent its request along, which is no proposal, or its FIN:
@@ -263,7 +265,8 @@ static void on_mux_close(void *user, struct skep_yamux_stream *mux, int rc)
     stream_close(stream, rc);
 }
 
-static const struct skep_yamux_stream_events mux_stream_events = {on_mux_data, on_mux_writable, on_mux_eof, on_mux_close};
+static const struct skep_yamux_stream_events mux_stream_events = {on_mux_data, on_mux_writable,
+                                                                  on_mux_eof, on_mux_close};
 
 /* ---- inbound ---- */
 
@@ -287,7 +290,8 @@ static void on_mux_stream(void *user, struct skep_yamux_stream *mux)
     conn->negotiating_count++;
     skep_yamux_stream_use(mux, &mux_stream_events, stream, SKEP_STREAM_LOW_WATER);
     skep_buf_clear(&host->scratch);
-    skep_multistream_listen(&stream->select, host->env->mem, lookup_served, stream, false, &host->scratch);
+    skep_multistream_listen(&stream->select, host->env->mem, lookup_served, stream, false,
+                            &host->scratch);
     timed_start(stream);
 }
 
@@ -310,7 +314,8 @@ const struct skep_yamux_events skep_conn_mux_events = {on_mux_stream, on_mux_out
 static int attach(struct skep_stream *stream, struct skep_conn *conn)
 {
     struct skep_host *host = stream->host;
-    int rc = skep_yamux_open(conn->mux, &stream->mux, &mux_stream_events, stream, SKEP_STREAM_LOW_WATER);
+    int rc =
+        skep_yamux_open(conn->mux, &stream->mux, &mux_stream_events, stream, SKEP_STREAM_LOW_WATER);
 
     if (rc < 0)
         return rc;
@@ -354,8 +359,9 @@ static int attach_or_wait(struct skep_stream *stream, struct skep_host_peer *pee
     return usable ? 0 : skep_dial_peer(stream->host, peer, may_find, 0);
 }
 
-int skep_stream_open(struct skep_host *host, struct skep_stream **out, struct skep_host_peer *peer, struct skep_conn *conn,
-                     const char *protocol, bool may_find, const struct skep_stream_events *events, void *user)
+int skep_stream_open(struct skep_host *host, struct skep_stream **out, struct skep_host_peer *peer,
+                     struct skep_conn *conn, const char *protocol, bool may_find,
+                     const struct skep_stream_events *events, void *user)
 {
     const struct skep_host_protocol *name = skep_host_intern(host, protocol);
     struct skep_stream *stream = name ? stream_new(host, false) : NULL;
@@ -379,8 +385,8 @@ int skep_stream_open(struct skep_host *host, struct skep_stream **out, struct sk
     return 0;
 }
 
-int skep_host_open(struct skep_host *host, struct skep_stream **out, const struct skep_peer_id *id, const char *protocol,
-                   const struct skep_stream_events *events, void *user)
+int skep_host_open(struct skep_host *host, struct skep_stream **out, const struct skep_peer_id *id,
+                   const char *protocol, const struct skep_stream_events *events, void *user)
 {
     struct skep_host_peer *peer;
     int rc;
@@ -403,7 +409,8 @@ int skep_host_open(struct skep_host *host, struct skep_stream **out, const struc
 
 void skep_stream_attach_waiting(struct skep_host_peer *peer)
 {
-    while (!skep_list_empty(&peer->waiting) && is_usable(peer->best) && !skep_yamux_opening_full(peer->best->mux)) {
+    while (!skep_list_empty(&peer->waiting) && is_usable(peer->best) &&
+           !skep_yamux_opening_full(peer->best->mux)) {
         struct skep_stream *stream = SKEP_LIST_ITEM(peer->waiting.next, struct skep_stream, entry);
         int rc = attach(stream, peer->best);
 
@@ -445,7 +452,8 @@ void skep_stream_service_end(struct skep_host_peer *peer)
 
 /* ---- the user's calls ---- */
 
-void skep_stream_use(struct skep_stream *stream, const struct skep_stream_events *events, void *user)
+void skep_stream_use(struct skep_stream *stream, const struct skep_stream_events *events,
+                     void *user)
 {
     stream->events = events;
     stream->user = user;

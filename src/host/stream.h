@@ -25,7 +25,8 @@ struct skep_stream_events {
 
 enum { SKEP_STREAM_LOW_WATER = 64 << 10, SKEP_STREAM_HIGH_WATER = 1 << 20 };
 
-void skep_stream_use(struct skep_stream *stream, const struct skep_stream_events *events, void *user);
+void skep_stream_use(struct skep_stream *stream, const struct skep_stream_events *events,
+                     void *user);
 
 /** Queue bytes (copied). It always takes all; who sends much stops above SKEP_STREAM_HIGH_WATER and waits for on_writable.
  *  @return 0; SKEP_ENOMEM; SKEP_ECLOSED after skep_stream_close_write(). */

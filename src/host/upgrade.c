@@ -24,13 +24,15 @@ static const char *const muxer_protocols[] = {"/yamux/1.0.0"};
 static const char *lookup_security(void *user, skep_bytes protocol)
 {
     (void)user;
-    return skep_bytes_equal(protocol, skep_bytes_str(security_protocols[0])) ? security_protocols[0] : NULL;
+    return skep_bytes_equal(protocol, skep_bytes_str(security_protocols[0])) ? security_protocols[0]
+                                                                             : NULL;
 }
 
 static const char *lookup_muxer(void *user, skep_bytes protocol)
 {
     (void)user;
-    return skep_bytes_equal(protocol, skep_bytes_str(muxer_protocols[0])) ? muxer_protocols[0] : NULL;
+    return skep_bytes_equal(protocol, skep_bytes_str(muxer_protocols[0])) ? muxer_protocols[0]
+                                                                          : NULL;
 }
 
 int skep_upgrade_start(struct skep_conn *conn, const struct skep_peer_id *expected)
@@ -50,13 +52,15 @@ int skep_upgrade_start(struct skep_conn *conn, const struct skep_peer_id *expect
     if (conn->is_dialer) {
         skep_bytes none = {NULL, 0};
 
-        skep_multistream_dial(&upgrade->select, host->env->mem, security_protocols, 1, &upgrade->out);
+        skep_multistream_dial(&upgrade->select, host->env->mem, security_protocols, 1,
+                              &upgrade->out);
         /* We have but one proposal, so the first message of the handshake may go along with it: it saves a round trip. */
         if ((rc = skep_noise_handshake(conn->noise, &none, &upgrade->out)) < 0)
             return rc;
         upgrade->asked_us = skep_env_now_us(host->env);
     } else {
-        skep_multistream_listen(&upgrade->select, host->env->mem, lookup_security, NULL, true, &upgrade->out);
+        skep_multistream_listen(&upgrade->select, host->env->mem, lookup_security, NULL, true,
+                                &upgrade->out);
     }
     if (upgrade->out.rc < 0)
         return upgrade->out.rc;
@@ -106,9 +110,11 @@ static int start_muxer(struct skep_conn *conn)
     skep_multistream_fini(&upgrade->select);
     upgrade->step = STEP_MUXER;
     if (conn->is_dialer)
-        skep_multistream_dial(&upgrade->select, conn->host->env->mem, muxer_protocols, 1, &upgrade->out);
+        skep_multistream_dial(&upgrade->select, conn->host->env->mem, muxer_protocols, 1,
+                              &upgrade->out);
     else
-        skep_multistream_listen(&upgrade->select, conn->host->env->mem, lookup_muxer, NULL, true, &upgrade->out);
+        skep_multistream_listen(&upgrade->select, conn->host->env->mem, lookup_muxer, NULL, true,
+                                &upgrade->out);
     return seal_tail(conn, &upgrade->out, from);
 }
 
@@ -169,7 +175,8 @@ static int on_frames(struct skep_conn *conn, uint8_t *data, size_t len, size_t *
         *used += (size_t)taken;
         if (plaintext.len == 0)
             continue;
-        rc = conn->state == CONN_OPEN ? skep_yamux_receive(conn->mux, plaintext, now_us) : on_muxer_select(conn, plaintext);
+        rc = conn->state == CONN_OPEN ? skep_yamux_receive(conn->mux, plaintext, now_us)
+                                      : on_muxer_select(conn, plaintext);
         if (rc < 0)
             return rc;
     }
@@ -241,7 +248,8 @@ void skep_conn_want_flush(struct skep_conn *conn)
 {
     struct skep_host *host = conn->host;
 
-    if (conn->handling || conn->blocked || conn->state == CONN_ENDED || conn->flush_entry.next != &conn->flush_entry)
+    if (conn->handling || conn->blocked || conn->state == CONN_ENDED ||
+        conn->flush_entry.next != &conn->flush_entry)
         return;
     if (skep_list_empty(&host->flushes) || !skep_timer_running(&host->flush_timer))
         (void)skep_env_after(host->env, &host->flush_timer, 0);
@@ -264,7 +272,8 @@ static ptrdiff_t fill_frames(struct skep_conn *conn)
     size_t len = 0;
 
     while (len + SKEP_HOST_FRAME_BYTES <= SKEP_HOST_SEND_BYTES) {
-        size_t plain = skep_yamux_pull(conn->mux, send + len + SKEP_NOISE_LENGTH_LEN, SKEP_NOISE_PLAINTEXT_MAX);
+        size_t plain = skep_yamux_pull(conn->mux, send + len + SKEP_NOISE_LENGTH_LEN,
+                                       SKEP_NOISE_PLAINTEXT_MAX);
         ptrdiff_t sealed;
 
         if (plain == 0)
@@ -356,7 +365,8 @@ static void on_closed(struct skep_link *link, void *user, int rc)
     skep_conn_end(conn, rc == 0 ? SKEP_ELOST : rc);
 }
 
-const struct skep_link_events skep_conn_link_events = {on_connected, on_room, on_data, on_drained, on_closed};
+const struct skep_link_events skep_conn_link_events = {on_connected, on_room, on_data, on_drained,
+                                                       on_closed};
 
 static void on_connected(struct skep_link *link, void *user)
 {

@@ -17,7 +17,8 @@ static void use_block(struct skep_arena *arena, struct skep_arena_block *block)
     arena->end = block->data + block->len;
 }
 
-void skep_arena_init(struct skep_arena *arena, const struct skep_mem *mem, struct skep_arena_block **spare)
+void skep_arena_init(struct skep_arena *arena, const struct skep_mem *mem,
+                     struct skep_arena_block **spare)
 {
     *arena = (struct skep_arena){.mem = mem};
     if (spare && *spare) {
@@ -59,7 +60,9 @@ void *skep_arena_alloc(struct skep_arena *arena, size_t count, size_t size)
     len = (len + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     if (!arena->blocks || len > (size_t)(arena->end - arena->at)) {
         /* Blocks grow with the search, so that a large batch takes few of them. */
-        size_t room = SKEP_MAX(len, arena->bytes == 0 ? (size_t)BLOCK_LEN : SKEP_MAX((size_t)BLOCK_LEN, arena->bytes / 2));
+        size_t room =
+            SKEP_MAX(len, arena->bytes == 0 ? (size_t)BLOCK_LEN
+                                            : SKEP_MAX((size_t)BLOCK_LEN, arena->bytes / 2));
         struct skep_arena_block *block = skep_mem_alloc(arena->mem, sizeof *block + room);
 
         if (!block)

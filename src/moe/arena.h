@@ -17,7 +17,8 @@ struct skep_arena {
 };
 
 /** @param spare  NULL, or what skep_arena_fini() kept: it is taken over. */
-void skep_arena_init(struct skep_arena *arena, const struct skep_mem *mem, struct skep_arena_block **spare);
+void skep_arena_init(struct skep_arena *arena, const struct skep_mem *mem,
+                     struct skep_arena_block **spare);
 
 /** Frees everything; keeps one ordinary block in *spare if there is none. NULL: frees that too. */
 void skep_arena_fini(struct skep_arena *arena, struct skep_arena_block **spare);

@@ -22,7 +22,8 @@ static void say(char *why, size_t why_len, const char *text)
         snprintf(why, why_len, "%s", text);
 }
 
-static int check_options(const struct skep_beam_options *options, skep_bytes prefix, char *why, size_t why_len)
+static int check_options(const struct skep_beam_options *options, skep_bytes prefix, char *why,
+                         size_t why_len)
 {
     struct skep_grid grid = {options->dims, options->grid};
     int rc = skep_prefix_check(prefix, why, why_len);
@@ -62,7 +63,9 @@ static int build(struct skep_beam *beam, const struct skep_beam_options *options
     beam->grid = (struct skep_grid){options->dims, sizes};
     rc = read_base(beam, prefix);
     if (rc == 0)
-        rc = skep_prefix_tree_init(&beam->tree, beam->dht, prefix, options->cache_bytes > 0 ? options->cache_bytes : SKEP_BEAM_CACHE_BYTES);
+        rc = skep_prefix_tree_init(&beam->tree, beam->dht, prefix,
+                                   options->cache_bytes > 0 ? options->cache_bytes
+                                                            : SKEP_BEAM_CACHE_BYTES);
     if (rc < 0) {
         skep_mem_free(beam->mem, beam->base);
         skep_mem_free(beam->mem, sizes);
@@ -70,7 +73,8 @@ static int build(struct skep_beam *beam, const struct skep_beam_options *options
     return rc;
 }
 
-int skep_beam_new(struct skep_beam **out, struct skep_dht *dht, const struct skep_beam_options *options, char *why, size_t why_len)
+int skep_beam_new(struct skep_beam **out, struct skep_dht *dht,
+                  const struct skep_beam_options *options, char *why, size_t why_len)
 {
     struct skep_env *env = skep_dht_env(dht);
     struct skep_beam *beam = NULL;
@@ -118,7 +122,8 @@ static void forget(struct search *s)
 
     for (size_t i = 0; i < s->user->prefix_count; i++) {
         /* The results are const to the caller; the references in them are ours. */
-        skep_successors_unref((struct skep_moe_successors *)(uintptr_t)s->user->prefixes[i].successors);
+        skep_successors_unref(
+            (struct skep_moe_successors *)(uintptr_t)s->user->prefixes[i].successors);
     }
     s->user->prefixes = NULL;
     s->user->prefix_count = 0;
@@ -148,7 +153,8 @@ void skep_beam_free(struct skep_beam *beam)
             skep_search_end(s, SKEP_ECANCELED);
         }
     }
-    SKEP_LIST_EACH(&ended, link, after) {
+    SKEP_LIST_EACH(&ended, link, after)
+    {
         struct search *s = SKEP_LIST_ITEM(link, struct search, link);
 
         s->beam = NULL;
@@ -188,7 +194,8 @@ static int set_deadline(struct search *s, uint64_t deadline_us)
 }
 
 /* @return a search that is not yet running; NULL: out of memory. */
-static struct search *new_search(struct skep_search *user, struct skep_beam *beam, enum search_kind kind, const struct skep_search_options *options)
+static struct search *new_search(struct skep_search *user, struct skep_beam *beam,
+                                 enum search_kind kind, const struct skep_search_options *options)
 {
     struct search *s = skep_mem_alloc(beam->mem, sizeof *s);
 
@@ -233,7 +240,8 @@ static int start(struct search *s, uint64_t deadline_us)
     return 0;
 }
 
-static int check_start(const struct skep_beam *beam, const struct skep_search_options *options, char *why, size_t why_len)
+static int check_start(const struct skep_beam *beam, const struct skep_search_options *options,
+                       char *why, size_t why_len)
 {
     say(why, why_len, "");
     if (options->beam_size == 0) {
@@ -252,8 +260,9 @@ static int check_start(const struct skep_beam *beam, const struct skep_search_op
 }
 
 /* What searches that rank have in common. */
-static int start_ranking(struct skep_search *user, struct skep_beam *beam, enum search_kind kind, const struct skep_grid *grid,
-                         const struct skep_scores *scores, const struct skep_search_options *options, char *why, size_t why_len)
+static int start_ranking(struct skep_search *user, struct skep_beam *beam, enum search_kind kind,
+                         const struct skep_grid *grid, const struct skep_scores *scores,
+                         const struct skep_search_options *options, char *why, size_t why_len)
 {
     int rc = check_start(beam, options, why, why_len);
     struct search *s;
@@ -280,13 +289,15 @@ static int start_ranking(struct skep_search *user, struct skep_beam *beam, enum 
     return start(s, options->deadline_us);
 }
 
-int skep_find_best_start(struct skep_search *search, struct skep_beam *beam, const struct skep_scores *scores, const struct skep_search_options *options,
-                         char *why, size_t why_len)
+int skep_find_best_start(struct skep_search *search, struct skep_beam *beam,
+                         const struct skep_scores *scores,
+                         const struct skep_search_options *options, char *why, size_t why_len)
 {
     return start_ranking(search, beam, FIND_BEST, &beam->grid, scores, options, why, why_len);
 }
 
-int skep_initial_beam_start(struct skep_search *search, struct skep_beam *beam, const void *scores, size_t count, enum skep_grid_scores type,
+int skep_initial_beam_start(struct skep_search *search, struct skep_beam *beam, const void *scores,
+                            size_t count, enum skep_grid_scores type,
                             const struct skep_search_options *options, char *why, size_t why_len)
 {
     uint32_t size = (uint32_t)SKEP_MIN(count, (size_t)UINT32_MAX);
@@ -294,7 +305,8 @@ int skep_initial_beam_start(struct skep_search *search, struct skep_beam *beam, 
     struct skep_scores table = {.type = type, .examples = 1, .dims = 1, .rows = &scores};
     int rc = skep_grid_check(&grid, why, why_len);
 
-    return rc < 0 ? rc : start_ranking(search, beam, INITIAL_BEAM, &grid, &table, options, why, why_len);
+    return rc < 0 ? rc
+                  : start_ranking(search, beam, INITIAL_BEAM, &grid, &table, options, why, why_len);
 }
 
 static int add_prefixes(struct search *s, const skep_bytes *prefixes, size_t count)
@@ -314,8 +326,10 @@ static int add_prefixes(struct search *s, const skep_bytes *prefixes, size_t cou
     return 0;
 }
 
-int skep_active_successors_start(struct skep_search *search, struct skep_beam *beam, const skep_bytes *prefixes, size_t count, uint32_t grid_size,
-                                 const struct skep_search_options *options, char *why, size_t why_len)
+int skep_active_successors_start(struct skep_search *search, struct skep_beam *beam,
+                                 const skep_bytes *prefixes, size_t count, uint32_t grid_size,
+                                 const struct skep_search_options *options, char *why,
+                                 size_t why_len)
 {
     struct skep_search_options own = *options;
     struct search *s;
@@ -360,16 +374,24 @@ static int build_hits(struct search *s, struct example *e, struct skep_beam_hits
         const struct skep_moe_successors *found = e->hits.items[i].owner;
         const struct skep_moe_successor *entry = &found->entries[e->hits.items[i].index];
 
-        experts[i] = (struct skep_beam_expert){.uid = copy_text(s, found->text + entry->uid_at, entry->uid_len), .uid_len = entry->uid_len,
-                                               .peer = found->peers[entry->peer], .score = e->hits.items[i].score};
+        experts[i] = (struct skep_beam_expert){
+            .uid = copy_text(s, found->text + entry->uid_at, entry->uid_len),
+            .uid_len = entry->uid_len,
+            .peer = found->peers[entry->peer],
+            .score = e->hits.items[i].score};
         if (!experts[i].uid)
             return SKEP_ENOMEM;
     }
-    *out = (struct skep_beam_hits){.experts = experts, .count = e->hits.count, .unanswered = e->unanswered, .has_bound = e->has_bound,
+    *out = (struct skep_beam_hits){.experts = experts,
+                                   .count = e->hits.count,
+                                   .unanswered = e->unanswered,
+                                   .has_bound = e->has_bound,
                                    .bound = e->has_bound ? e->bound : -HUGE_VAL};
     if (s->beam->base_count > 0 && e->has_bound)
-        out->bound = HUGE_VAL; /* hivemind scores such experts with other rows than it searches with: nothing bounds that */
-    out->exact = !e->has_bound || (out->count == s->beam_size && experts[out->count - 1].score >= out->bound);
+        out->bound =
+            HUGE_VAL; /* hivemind scores such experts with other rows than it searches with: nothing bounds that */
+    out->exact = !e->has_bound ||
+                 (out->count == s->beam_size && experts[out->count - 1].score >= out->bound);
     return 0;
 }
 
@@ -387,7 +409,8 @@ static int build_best(struct search *s)
     return 0;
 }
 
-static int add_prefix(struct search *s, struct skep_beam_prefix *out, const struct slot *slot, double score)
+static int add_prefix(struct search *s, struct skep_beam_prefix *out, const struct slot *slot,
+                      double score)
 {
     struct skep_moe_successors *found = NULL;
     const char *text = copy_text(s, slot->node->text, slot->node->text_len);
@@ -396,13 +419,17 @@ static int add_prefix(struct search *s, struct skep_beam_prefix *out, const stru
         return SKEP_ENOMEM;
     if (slot->found && s->kind == INITIAL_BEAM)
         found = skep_successors_ref(slot->found);
-    else if (slot->found && skep_successors_below(&found, slot->found, s->grid_size > 0 ? s->grid_size : UINT64_MAX) < 0)
+    else if (slot->found && skep_successors_below(&found, slot->found,
+                                                  s->grid_size > 0 ? s->grid_size : UINT64_MAX) < 0)
         return SKEP_ENOMEM;
     if (found && found->count == 0) {
         skep_successors_unref(found);
         found = NULL;
     }
-    *out = (struct skep_beam_prefix){.prefix = text, .prefix_len = slot->node->text_len, .score = score, .successors = found,
+    *out = (struct skep_beam_prefix){.prefix = text,
+                                     .prefix_len = slot->node->text_len,
+                                     .score = score,
+                                     .successors = found,
                                      .answered = slot->state != SLOT_UNANSWERED};
     return 0;
 }
@@ -427,10 +454,12 @@ static int build_prefixes(struct search *s)
     return 0;
 }
 
-static struct skep_successors_dropped dropped_since(const struct skep_successors_dropped *now, const struct skep_successors_dropped *then)
+static struct skep_successors_dropped dropped_since(const struct skep_successors_dropped *now,
+                                                    const struct skep_successors_dropped *then)
 {
-    return (struct skep_successors_dropped){now->subkeys - then->subkeys, now->values - then->values, now->uids - then->uids,
-                                            now->strays - then->strays, now->peer_ids - then->peer_ids, now->expired - then->expired};
+    return (struct skep_successors_dropped){
+        now->subkeys - then->subkeys, now->values - then->values,     now->uids - then->uids,
+        now->strays - then->strays,   now->peer_ids - then->peer_ids, now->expired - then->expired};
 }
 
 void skep_search_end(struct search *s, int rc)

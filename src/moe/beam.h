@@ -15,13 +15,13 @@
 struct skep_beam; /* a searcher; hivemind's MoEBeamSearcher */
 
 struct skep_beam_options {
-    skep_bytes prefix;         /* "ffn."; a missing last dot is added, as hivemind does */
-    const uint32_t *grid;      /* [dims] */
+    skep_bytes prefix;    /* "ffn."; a missing last dot is added, as hivemind does */
+    const uint32_t *grid; /* [dims] */
     size_t dims;
     bool negative_caching;     /* hivemind: true */
     double cache_expiration_s; /* how long a negative mark lives; hivemind: 300 */
-    size_t num_workers;        /* 0: ours; else at most so many first indices are asked for at once */
-    size_t cache_bytes;        /* decoded records kept; 0: SKEP_BEAM_CACHE_BYTES */
+    size_t num_workers; /* 0: ours; else at most so many first indices are asked for at once */
+    size_t cache_bytes; /* decoded records kept; 0: SKEP_BEAM_CACHE_BYTES */
 };
 
 /** hivemind's defaults: negative caching for 300 s. Prefix and grid are still to be set. */
@@ -29,7 +29,8 @@ void skep_beam_options_default(struct skep_beam_options *options);
 
 /** @param dht  Borrowed; outlives the searcher. @param options  Copied. @param why  May be NULL; else one line on what is wrong (SKEP_UID_WHY_MAX).
  *  @return 0; SKEP_EPREFIX, SKEP_EINVAL, SKEP_ELIMIT, SKEP_ENOMEM. */
-int skep_beam_new(struct skep_beam **out, struct skep_dht *dht, const struct skep_beam_options *options, char *why, size_t why_len);
+int skep_beam_new(struct skep_beam **out, struct skep_dht *dht,
+                  const struct skep_beam_options *options, char *why, size_t why_len);
 
 /** Every search under way ends with SKEP_ECANCELED, from inside this call. Results live on until they are released. Before the node goes, and not from
  *  inside a `done`. */
@@ -49,9 +50,9 @@ struct skep_beam_expert {
 struct skep_beam_hits {
     const struct skep_beam_expert *experts; /* [count], best first */
     size_t count;
-    bool exact;      /* nothing that was not looked at can be better than what is here */
-    bool has_bound;  /* false: everything was looked at */
-    double bound;    /* no expert in a record that was not seen scores above this */
+    bool exact;        /* nothing that was not looked at can be better than what is here */
+    bool has_bound;    /* false: everything was looked at */
+    double bound;      /* no expert in a record that was not seen scores above this */
     size_t unanswered; /* prefixes it wanted whose holders did not answer, or not in time */
 };
 
@@ -59,7 +60,7 @@ struct skep_beam_hits {
 struct skep_beam_prefix {
     const char *prefix; /* terminated */
     size_t prefix_len;
-    double score;       /* of an initial beam */
+    double score;                                 /* of an initial beam */
     const struct skep_moe_successors *successors; /* NULL: none were found */
     bool answered; /* false: none were found, and too few holders answered to be sure of it */
 };
@@ -89,24 +90,29 @@ struct skep_search {
 
 struct skep_search_options {
     size_t beam_size;
-    uint64_t deadline_us; /* monotonic; 0: none. After it the search goes on with the local cache alone; queries under way go on and warm it */
+    uint64_t
+        deadline_us; /* monotonic; 0: none. After it the search goes on with the local cache alone; queries under way go on and warm it */
 };
 
 /** hivemind's find_best_experts (one example) and batch_find_best_experts: up to beam_size experts each. Scores are copied.
  *  @return 0; and, then `done` never runs and there is nothing to release, SKEP_EINVAL (shapes, NaN, +infinity, beam size 0), SKEP_ELIMIT (SKEP_SEARCHES_MAX,
  *  SKEP_BEAM_SIZE_MAX …), SKEP_ENOMEM; `why` as above. */
-int skep_find_best_start(struct skep_search *search, struct skep_beam *beam, const struct skep_scores *scores, const struct skep_search_options *options,
-                         char *why, size_t why_len);
+int skep_find_best_start(struct skep_search *search, struct skep_beam *beam,
+                         const struct skep_scores *scores,
+                         const struct skep_search_options *options, char *why, size_t why_len);
 
 /** hivemind's get_initial_beam: up to beam_size active prefixes of the first dimension, best first. `scores` has one example and one dimension
  *  of any length (hivemind does not hold it to the grid). */
-int skep_initial_beam_start(struct skep_search *search, struct skep_beam *beam, const void *scores, size_t count, enum skep_grid_scores type,
+int skep_initial_beam_start(struct skep_search *search, struct skep_beam *beam, const void *scores,
+                            size_t count, enum skep_grid_scores type,
                             const struct skep_search_options *options, char *why, size_t why_len);
 
 /** hivemind's get_active_successors: one skep_beam_prefix each, in the order given, equal prefixes once. grid_size: only coordinates below it; 0: all.
  *  Prefixes need not be the searcher's. options->beam_size is not used. */
-int skep_active_successors_start(struct skep_search *search, struct skep_beam *beam, const skep_bytes *prefixes, size_t count, uint32_t grid_size,
-                                 const struct skep_search_options *options, char *why, size_t why_len);
+int skep_active_successors_start(struct skep_search *search, struct skep_beam *beam,
+                                 const skep_bytes *prefixes, size_t count, uint32_t grid_size,
+                                 const struct skep_search_options *options, char *why,
+                                 size_t why_len);
 
 /** Stop it if it runs (`done` does not run then) and release its results. Harmless on a zeroed or released one; also from inside `done`. */
 void skep_search_fini(struct skep_search *search);

@@ -64,8 +64,8 @@ struct draft {
     struct pending *map;
     struct pending **order;
     size_t count, cap, text_len;
-    struct skep_buf values;    /* the value of each uid, one after the other */
-    size_t *value_ends;        /* [uids] */
+    struct skep_buf values; /* the value of each uid, one after the other */
+    size_t *value_ends;     /* [uids] */
     struct skep_dht_record *records;
 };
 
@@ -106,7 +106,10 @@ static int draft_add(struct draft *draft, size_t uid, skep_bytes key, const int6
     fresh = skep_mem_zalloc(draft->mem, 1, sizeof *fresh + label_len);
     if (!fresh)
         return SKEP_ENOMEM;
-    *fresh = (struct pending){.uid = uid, .label_len = label_len, .key_len = key.len, .has_subkey = subkey != NULL,
+    *fresh = (struct pending){.uid = uid,
+                              .label_len = label_len,
+                              .key_len = key.len,
+                              .has_subkey = subkey != NULL,
                               .subkey = subkey ? *subkey : 0};
     skep_bytes_copy(fresh->label, key);
     if (subkey)
@@ -162,7 +165,8 @@ static int draft_uid(struct draft *draft, size_t index, skep_bytes uid, char *wh
 }
 
 /* The tuple (uid, peer): the value of all the uid's prefixes. */
-static void put_pair(struct skep_buf *values, struct skep_buf *scratch, skep_bytes uid, skep_bytes peer)
+static void put_pair(struct skep_buf *values, struct skep_buf *scratch, skep_bytes uid,
+                     skep_bytes peer)
 {
     skep_buf_clear(scratch);
     skep_msgpack_put_array(scratch, 2);
@@ -201,7 +205,8 @@ static skep_bytes value_of(const struct draft *draft, const struct pending *reco
 }
 
 /* From the draft to what the store takes and what the caller sees. `subkeys` holds their msgpack forms and must not grow in between. */
-static int fill(struct draft *draft, struct skep_declare *declare, struct skep_buf *subkeys, double expiration_unix_s)
+static int fill(struct draft *draft, struct skep_declare *declare, struct skep_buf *subkeys,
+                double expiration_unix_s)
 {
     struct skep_declare_state *state = declare->state;
     char *text;
@@ -209,7 +214,8 @@ static int fill(struct draft *draft, struct skep_declare *declare, struct skep_b
     draft->records = skep_mem_zalloc(draft->mem, draft->count, sizeof *draft->records);
     declare->records = skep_mem_zalloc(draft->mem, draft->count, sizeof *declare->records);
     state->text = text = skep_mem_alloc(draft->mem, draft->text_len);
-    if (!draft->records || !declare->records || !text || !skep_buf_reserve(subkeys, draft->count * 9))
+    if (!draft->records || !declare->records || !text ||
+        !skep_buf_reserve(subkeys, draft->count * 9))
         return SKEP_ENOMEM;
     for (size_t i = 0; i < draft->count; i++) {
         const struct pending *from = draft->order[i];
@@ -223,14 +229,18 @@ static int fill(struct draft *draft, struct skep_declare *declare, struct skep_b
         skep_dht_id_from_str(&draft->records[i].key, skep_bytes_of(from->label, from->key_len));
         memcpy(text, from->label, from->key_len);
         text[from->key_len] = '\0';
-        declare->records[i] = (struct skep_declare_record){.key = text, .key_len = from->key_len, .has_subkey = from->has_subkey, .subkey = from->subkey};
+        declare->records[i] = (struct skep_declare_record){.key = text,
+                                                           .key_len = from->key_len,
+                                                           .has_subkey = from->has_subkey,
+                                                           .subkey = from->subkey};
         text += from->key_len + 1;
     }
     declare->record_count = draft->count;
     return 0;
 }
 
-static void on_stored(struct skep_dht_store *store, size_t index, unsigned accepted, unsigned answered)
+static void on_stored(struct skep_dht_store *store, size_t index, unsigned accepted,
+                      unsigned answered)
 {
     struct skep_declare_state *state = SKEP_CONTAINER_OF(store, struct skep_declare_state, store);
 
@@ -248,7 +258,8 @@ static void on_store_done(struct skep_dht_store *store, int rc)
     declare->done(declare, rc);
 }
 
-static int draft_build(struct draft *draft, const skep_bytes *uids, size_t count, const struct skep_peer_id *peer, char *why, size_t why_len)
+static int draft_build(struct draft *draft, const skep_bytes *uids, size_t count,
+                       const struct skep_peer_id *peer, char *why, size_t why_len)
 {
     char text[SKEP_PEER_ID_TEXT_MAX];
 
@@ -261,8 +272,9 @@ static int draft_build(struct draft *draft, const skep_bytes *uids, size_t count
     return draft_values(draft, uids, count, skep_bytes_str(skep_peer_id_text(text, peer)));
 }
 
-int skep_declare_start(struct skep_declare *declare, struct skep_dht *dht, const skep_bytes *uids, size_t count, const struct skep_peer_id *peer,
-                       double expiration_unix_s, const struct skep_dht_store_options *options, char *why, size_t why_len)
+int skep_declare_start(struct skep_declare *declare, struct skep_dht *dht, const skep_bytes *uids,
+                       size_t count, const struct skep_peer_id *peer, double expiration_unix_s,
+                       const struct skep_dht_store_options *options, char *why, size_t why_len)
 {
     const struct skep_mem *mem = skep_dht_env(dht)->mem;
     struct draft draft = {.mem = mem};
@@ -282,7 +294,11 @@ int skep_declare_start(struct skep_declare *declare, struct skep_dht *dht, const
     declare->state = skep_mem_zalloc(mem, 1, sizeof *declare->state);
     if (!declare->state)
         return SKEP_ENOMEM;
-    *declare->state = (struct skep_declare_state){.store = {.on_stored = on_stored, .done = on_store_done}, .declare = declare, .dht = dht, .mem = mem};
+    *declare->state =
+        (struct skep_declare_state){.store = {.on_stored = on_stored, .done = on_store_done},
+                                    .declare = declare,
+                                    .dht = dht,
+                                    .mem = mem};
     skep_buf_init(&draft.values, mem);
     skep_buf_init(&subkeys, mem);
     rc = draft_build(&draft, uids, count, peer, why, why_len);
@@ -290,7 +306,8 @@ int skep_declare_start(struct skep_declare *declare, struct skep_dht *dht, const
         rc = fill(&draft, declare, &subkeys, expiration_unix_s);
     if (rc == 0) {
         declare->state->running = true;
-        rc = skep_dht_store_start(dht, &declare->state->store, draft.records, draft.count, options ? options : &(struct skep_dht_store_options){0});
+        rc = skep_dht_store_start(dht, &declare->state->store, draft.records, draft.count,
+                                  options ? options : &(struct skep_dht_store_options){0});
     }
     draft_fini(&draft);
     skep_buf_fini(&subkeys);
@@ -329,7 +346,8 @@ struct skep_locate_state {
     bool running;
 };
 
-static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value, bool answered)
+static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value,
+                     bool answered)
 {
     struct skep_locate_state *state = SKEP_CONTAINER_OF(get, struct skep_locate_state, get);
     struct skep_located *expert = &state->locate->experts[index];
@@ -356,8 +374,9 @@ static void on_get_done(struct skep_dht_get *get, int rc)
     locate->done(locate, rc);
 }
 
-int skep_locate_start(struct skep_locate *locate, struct skep_dht *dht, const skep_bytes *uids, size_t count,
-                      const struct skep_dht_get_options *options, char *why, size_t why_len)
+int skep_locate_start(struct skep_locate *locate, struct skep_dht *dht, const skep_bytes *uids,
+                      size_t count, const struct skep_dht_get_options *options, char *why,
+                      size_t why_len)
 {
     const struct skep_mem *mem = skep_dht_env(dht)->mem;
     struct skep_dht_id *keys = NULL;
@@ -378,8 +397,13 @@ int skep_locate_start(struct skep_locate *locate, struct skep_dht *dht, const sk
     locate->count = count;
     for (size_t i = 0; i < count; i++)
         skep_dht_id_from_str(&keys[i], uids[i]);
-    *locate->state = (struct skep_locate_state){.get = {.on_value = on_value, .done = on_get_done}, .locate = locate, .dht = dht, .mem = mem, .running = true};
-    rc = skep_dht_get_start(dht, &locate->state->get, keys, count, options ? options : &(struct skep_dht_get_options){0});
+    *locate->state = (struct skep_locate_state){.get = {.on_value = on_value, .done = on_get_done},
+                                                .locate = locate,
+                                                .dht = dht,
+                                                .mem = mem,
+                                                .running = true};
+    rc = skep_dht_get_start(dht, &locate->state->get, keys, count,
+                            options ? options : &(struct skep_dht_get_options){0});
     skep_mem_free(mem, keys);
     if (rc == 0)
         return 0; /* it may be over, and released */

@@ -8,11 +8,11 @@
 
 /** What one declared record became. */
 struct skep_declare_record {
-    const char *key;    /* a uid, or a prefix: terminated */
+    const char *key; /* a uid, or a prefix: terminated */
     size_t key_len;
-    bool has_subkey;    /* false: the plain record of the uid itself */
+    bool has_subkey; /* false: the plain record of the uid itself */
     int64_t subkey;
-    unsigned accepted;  /* on so many replicas */
+    unsigned accepted; /* on so many replicas */
     unsigned answered;
 };
 
@@ -21,7 +21,8 @@ struct skep_declare {
     /** Last of all; the results live until skep_declare_fini(). rc: that of the store; a refused record is no error, see `accepted`. May run
      *  from inside the start only if the store's does. */
     void (*done)(struct skep_declare *declare, int rc);
-    struct skep_declare_record *records; /* [record_count], in hivemind's order: each uid, then its prefixes from the longest */
+    struct skep_declare_record *
+        records; /* [record_count], in hivemind's order: each uid, then its prefixes from the longest */
     size_t record_count;
     struct skep_dht_cost cost;
     struct skep_declare_state *state; /* private */
@@ -31,8 +32,9 @@ struct skep_declare {
  *  copied. Of the uids that share a (prefix, coordinate) the last becomes its example.
  *  @param why  May be NULL; else names the uid that is wrong, and how (SKEP_UID_WHY_MAX).
  *  @return 0; and, then `done` never runs and there is nothing to release, SKEP_EUID, SKEP_EINVAL (no uid, expiration not finite), SKEP_ELIMIT, SKEP_ENOMEM. */
-int skep_declare_start(struct skep_declare *declare, struct skep_dht *dht, const skep_bytes *uids, size_t count, const struct skep_peer_id *peer,
-                       double expiration_unix_s, const struct skep_dht_store_options *options, char *why, size_t why_len);
+int skep_declare_start(struct skep_declare *declare, struct skep_dht *dht, const skep_bytes *uids,
+                       size_t count, const struct skep_peer_id *peer, double expiration_unix_s,
+                       const struct skep_dht_store_options *options, char *why, size_t why_len);
 
 /** Stop it if it runs (`done` does not run then) and release its results. Harmless on a zeroed or released one; also from inside `done`. */
 void skep_declare_fini(struct skep_declare *declare);
@@ -46,7 +48,9 @@ struct skep_located {
 };
 
 struct skep_locate {
-    void (*done)(struct skep_locate *locate, int rc); /* also from inside the start; rc 0, SKEP_EDEADLINE (what was found until then stays) … */
+    void (*done)(
+        struct skep_locate *locate,
+        int rc); /* also from inside the start; rc 0, SKEP_EDEADLINE (what was found until then stays) … */
     struct skep_located *experts; /* [count], in the order of the uids */
     size_t count;
     struct skep_dht_cost cost;
@@ -55,8 +59,9 @@ struct skep_locate {
 
 /** hivemind's get_experts. @param options  May be NULL; its sufficient expiration is hivemind's expiration_time (0: now).
  *  @return 0; SKEP_EUID, SKEP_EINVAL, SKEP_ELIMIT, SKEP_ENOMEM as above. */
-int skep_locate_start(struct skep_locate *locate, struct skep_dht *dht, const skep_bytes *uids, size_t count,
-                      const struct skep_dht_get_options *options, char *why, size_t why_len);
+int skep_locate_start(struct skep_locate *locate, struct skep_dht *dht, const skep_bytes *uids,
+                      size_t count, const struct skep_dht_get_options *options, char *why,
+                      size_t why_len);
 void skep_locate_fini(struct skep_locate *locate);
 
 #endif

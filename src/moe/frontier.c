@@ -109,11 +109,13 @@ uint32_t skep_frontier_child(struct search *s, uint32_t parent, uint32_t coordin
 {
     uint64_t key = (uint64_t)parent << 32 | coordinate;
 
-    for (uint32_t place = place_of(s, key); s->table[place] != SLOT_NONE; place = (place + 1) & s->table_mask) {
+    for (uint32_t place = place_of(s, key); s->table[place] != SLOT_NONE;
+         place = (place + 1) & s->table_mask) {
         if (s->slots[s->table[place]].key == key)
             return s->table[place];
     }
-    return add_slot(s, key, skep_prefix_tree_child(&s->beam->tree, s->slots[parent].node, coordinate));
+    return add_slot(s, key,
+                    skep_prefix_tree_child(&s->beam->tree, s->slots[parent].node, coordinate));
 }
 
 uint32_t skep_frontier_prefix(struct search *s, skep_bytes prefix, bool *fresh)
@@ -125,7 +127,8 @@ uint32_t skep_frontier_prefix(struct search *s, skep_bytes prefix, bool *fresh)
     if (!node)
         return SLOT_NONE;
     key = skep_get_be64(node->id.bytes);
-    for (uint32_t place = place_of(s, key); s->table[place] != SLOT_NONE; place = (place + 1) & s->table_mask) {
+    for (uint32_t place = place_of(s, key); s->table[place] != SLOT_NONE;
+         place = (place + 1) & s->table_mask) {
         const struct skep_prefix_node *other = s->slots[s->table[place]].node;
 
         if (skep_bytes_equal(prefix, skep_bytes_of(other->text, other->text_len))) {
@@ -182,7 +185,8 @@ static void go_on(struct search *s)
         skep_search_run(s);
 }
 
-static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value, bool answered)
+static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value,
+                     bool answered)
 {
     struct fetch *fetch = SKEP_CONTAINER_OF(get, struct fetch, get);
     struct search *s = fetch->search;
@@ -194,7 +198,8 @@ static void on_value(struct skep_dht_get *get, size_t index, const struct skep_d
     if (slot->state != SLOT_ASKED)
         return;
     if (value) {
-        int rc = skep_prefix_tree_learn(&s->beam->tree, slot->node, value, s->now_unix_s, &slot->found);
+        int rc =
+            skep_prefix_tree_learn(&s->beam->tree, slot->node, value, s->now_unix_s, &slot->found);
 
         if (rc < 0)
             s->rc = rc;
@@ -239,13 +244,19 @@ static void on_done(struct skep_dht_get *get, int rc)
 static int start_fetch(struct search *s, const uint32_t *slots, size_t count, bool leads)
 {
     struct skep_beam *beam = s->beam;
-    struct fetch *fetch = skep_mem_alloc(beam->mem, sizeof *fetch + count * (sizeof *fetch->ids + sizeof *slots));
+    struct fetch *fetch =
+        skep_mem_alloc(beam->mem, sizeof *fetch + count * (sizeof *fetch->ids + sizeof *slots));
     int rc;
 
     if (!fetch)
         return SKEP_ENOMEM;
-    *fetch = (struct fetch){.get = {.on_value = on_value, .done = on_done}, .beam = beam, .search = s, .leads = leads, .count = count};
-    fetch->slots = (uint32_t *)(void *)(fetch->ids + count); /* ids are 20 bytes, so this is aligned */
+    *fetch = (struct fetch){.get = {.on_value = on_value, .done = on_done},
+                            .beam = beam,
+                            .search = s,
+                            .leads = leads,
+                            .count = count};
+    fetch->slots =
+        (uint32_t *)(void *)(fetch->ids + count); /* ids are 20 bytes, so this is aligned */
     for (size_t i = 0; i < count; i++) {
         fetch->slots[i] = slots[i];
         fetch->ids[i] = s->slots[slots[i]].node->id;
@@ -253,7 +264,8 @@ static int start_fetch(struct search *s, const uint32_t *slots, size_t count, bo
     }
     skep_list_push_back(&s->fetches, &fetch->link);
     s->user->stats.gets++;
-    rc = skep_dht_get_start(beam->dht, &fetch->get, fetch->ids, count, &(struct skep_dht_get_options){0});
+    rc = skep_dht_get_start(beam->dht, &fetch->get, fetch->ids, count,
+                            &(struct skep_dht_get_options){0});
     if (rc == 0)
         return 0; /* it may be over, and gone */
     skep_list_remove(&fetch->link);
@@ -268,7 +280,8 @@ int skep_frontier_ask(struct search *s)
     int rc = 0;
 
     for (size_t at = 0; at < s->wanted_count && rc == 0; at += SKEP_BEAM_GET_KEYS_MAX)
-        rc = start_fetch(s, s->wanted + at, SKEP_MIN(s->wanted_count - at, (size_t)SKEP_BEAM_GET_KEYS_MAX), at == 0);
+        rc = start_fetch(s, s->wanted + at,
+                         SKEP_MIN(s->wanted_count - at, (size_t)SKEP_BEAM_GET_KEYS_MAX), at == 0);
     s->wanted_count = 0;
     return rc;
 }
@@ -286,7 +299,8 @@ static void cancel_oldest(struct skep_beam *beam)
 
 static void leave_fetches(struct search *s)
 {
-    SKEP_LIST_EACH(&s->fetches, link, after) {
+    SKEP_LIST_EACH(&s->fetches, link, after)
+    {
         struct fetch *fetch = SKEP_LIST_ITEM(link, struct fetch, link);
 
         account(s, fetch);
@@ -319,7 +333,8 @@ int skep_frontier_leave(struct search *s)
 
 void skep_frontier_cancel(struct search *s)
 {
-    SKEP_LIST_EACH(&s->fetches, link, after) {
+    SKEP_LIST_EACH(&s->fetches, link, after)
+    {
         struct fetch *fetch = SKEP_LIST_ITEM(link, struct fetch, link);
 
         skep_list_remove(&fetch->link);
@@ -341,9 +356,11 @@ void skep_frontier_release(struct search *s)
 
 /* ---- negative marks, docs/wire.md d.4 ---- */
 
-static void on_marked(struct skep_dht_store *store, size_t index, unsigned accepted, unsigned answered)
+static void on_marked(struct skep_dht_store *store, size_t index, unsigned accepted,
+                      unsigned answered)
 {
-    (void)store, (void)index, (void)accepted, (void)answered; /* a mark that is refused is one that was not needed */
+    (void)store, (void)index, (void)accepted,
+        (void)answered; /* a mark that is refused is one that was not needed */
 }
 
 static void on_marks_done(struct skep_dht_store *store, int rc)
@@ -369,14 +386,17 @@ static int store_marks(struct search *s, size_t count)
         goto out;
     for (uint32_t i = 1; i < s->slot_count; i++) {
         if (s->slots[i].marked) {
-            records[at++] = (struct skep_dht_record){s->slots[i].node->id, skep_bytes_of(minus_one, sizeof minus_one), skep_bytes_of(nil, sizeof nil),
-                                                     s->now_unix_s + beam->cache_expiration_s};
+            records[at++] = (struct skep_dht_record){
+                s->slots[i].node->id, skep_bytes_of(minus_one, sizeof minus_one),
+                skep_bytes_of(nil, sizeof nil), s->now_unix_s + beam->cache_expiration_s};
         }
     }
-    *marks = (struct mark_store){.store = {.on_stored = on_marked, .done = on_marks_done}, .beam = beam};
+    *marks =
+        (struct mark_store){.store = {.on_stored = on_marked, .done = on_marks_done}, .beam = beam};
     skep_list_push_back(&beam->marks, &marks->link);
     beam->mark_count++;
-    rc = skep_dht_store_start(beam->dht, &marks->store, records, at, &(struct skep_dht_store_options){0});
+    rc = skep_dht_store_start(beam->dht, &marks->store, records, at,
+                              &(struct skep_dht_store_options){0});
     if (rc == 0) {
         s->user->stats.marked = (uint32_t)at;
         marks = NULL;
@@ -395,20 +415,23 @@ void skep_frontier_write_marks(struct search *s)
     size_t count = 0;
 
     /* In a 1-d grid subkey -1 is the expert itself. */
-    if (!s->beam->negative_caching || s->beam->grid.dims == 1 || s->beam->mark_count >= SKEP_BEAM_MARK_STORES_MAX)
+    if (!s->beam->negative_caching || s->beam->grid.dims == 1 ||
+        s->beam->mark_count >= SKEP_BEAM_MARK_STORES_MAX)
         return;
     for (uint32_t i = 1; i < s->slot_count; i++)
         count += s->slots[i].marked;
     /* Marks save others time; a search does not fail for want of them. */
     if (count > 0 && store_marks(s, count) < 0)
-        skep_log(s->beam->env, SKEP_LOG_DEBUG, "moe: %zu negative marks could not be written", count);
+        skep_log(s->beam->env, SKEP_LOG_DEBUG, "moe: %zu negative marks could not be written",
+                 count);
 }
 
 void skep_frontier_abandon(struct skep_beam *beam)
 {
     while (beam->left_count > 0)
         cancel_oldest(beam);
-    SKEP_LIST_EACH(&beam->marks, link, after) {
+    SKEP_LIST_EACH(&beam->marks, link, after)
+    {
         struct mark_store *marks = SKEP_LIST_ITEM(link, struct mark_store, link);
 
         skep_list_remove(&marks->link);

@@ -13,8 +13,8 @@
 enum skep_grid_scores { SKEP_GRID_FLOAT32, SKEP_GRID_FLOAT64 };
 
 struct skep_grid {
-    size_t dims;                /* 1 … SKEP_GRID_DIMENSIONS_MAX */
-    const uint32_t *sizes;      /* [dims], each 1 … SKEP_GRID_SIZE_MAX */
+    size_t dims;           /* 1 … SKEP_GRID_DIMENSIONS_MAX */
+    const uint32_t *sizes; /* [dims], each 1 … SKEP_GRID_SIZE_MAX */
 };
 
 /** What a caller passes in: for each dimension d a row-major [examples][sizes[d]] block, or rows further apart. */
@@ -23,7 +23,8 @@ struct skep_scores {
     size_t examples;         /* 1: a single search */
     size_t dims;             /* must be the grid's */
     const void *const *rows; /* [dims] → const float * or const double * */
-    const size_t *row_stride; /* [dims]: numbers from one example's row to the next; NULL: sizes[d] */
+    const size_t
+        *row_stride; /* [dims]: numbers from one example's row to the next; NULL: sizes[d] */
 };
 
 /** @param why  May be NULL; else one line that names the offending dimension. @return 0; SKEP_EINVAL, SKEP_ELIMIT. */
@@ -40,11 +41,13 @@ struct skep_score_table {
 };
 
 /** NaN and +infinity are refused, -infinity is legal. @return 0; SKEP_EINVAL (`why` names example, dimension, index), SKEP_ENOMEM. */
-int skep_score_table_init(struct skep_score_table *table, const struct skep_mem *mem, const struct skep_grid *grid,
-                          const struct skep_scores *scores, char *why, size_t why_len);
+int skep_score_table_init(struct skep_score_table *table, const struct skep_mem *mem,
+                          const struct skep_grid *grid, const struct skep_scores *scores, char *why,
+                          size_t why_len);
 void skep_score_table_fini(struct skep_score_table *table);
 
-static inline const double *skep_score_row(const struct skep_score_table *table, size_t example, size_t dim)
+static inline const double *skep_score_row(const struct skep_score_table *table, size_t example,
+                                           size_t dim)
 {
     return table->values + example * table->stride + table->offsets[dim];
 }

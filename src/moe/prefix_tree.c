@@ -6,7 +6,8 @@
 
 #include "base/limits.h"
 
-static struct skep_prefix_node *new_node(struct skep_prefix_tree *tree, skep_bytes head, const char *tail)
+static struct skep_prefix_node *new_node(struct skep_prefix_tree *tree, skep_bytes head,
+                                         const char *tail)
 {
     size_t tail_len = strlen(tail), len = sizeof(struct skep_prefix_node) + head.len + tail_len + 1;
     struct skep_prefix_node *node = skep_mem_zalloc(tree->mem, 1, len);
@@ -40,9 +41,11 @@ static void free_node(struct skep_prefix_tree *tree, struct skep_prefix_node *no
     skep_mem_free(tree->mem, node);
 }
 
-int skep_prefix_tree_init(struct skep_prefix_tree *tree, struct skep_dht *dht, skep_bytes prefix, size_t bytes_max)
+int skep_prefix_tree_init(struct skep_prefix_tree *tree, struct skep_dht *dht, skep_bytes prefix,
+                          size_t bytes_max)
 {
-    *tree = (struct skep_prefix_tree){.dht = dht, .mem = skep_dht_env(dht)->mem, .bytes_max = bytes_max};
+    *tree = (struct skep_prefix_tree){
+        .dht = dht, .mem = skep_dht_env(dht)->mem, .bytes_max = bytes_max};
     skep_list_init(&tree->lru);
     tree->texts = skep_peer_texts_new(tree->mem);
     if (!tree->texts)
@@ -68,7 +71,8 @@ static void evict(struct skep_prefix_tree *tree, struct skep_prefix_node *node)
 void skep_prefix_tree_fini(struct skep_prefix_tree *tree)
 {
     while (!skep_list_empty(&tree->lru)) {
-        struct skep_prefix_node *node = SKEP_LIST_ITEM(tree->lru.prev, struct skep_prefix_node, lru);
+        struct skep_prefix_node *node =
+            SKEP_LIST_ITEM(tree->lru.prev, struct skep_prefix_node, lru);
 
         assert(node->pins == 0 && node->children == 0);
         evict(tree, node);
@@ -102,7 +106,9 @@ static void touch(struct skep_prefix_tree *tree, struct skep_prefix_node *node)
     }
 }
 
-struct skep_prefix_node *skep_prefix_tree_child(struct skep_prefix_tree *tree, struct skep_prefix_node *parent, uint32_t coordinate)
+struct skep_prefix_node *skep_prefix_tree_child(struct skep_prefix_tree *tree,
+                                                struct skep_prefix_node *parent,
+                                                uint32_t coordinate)
 {
     struct skep_prefix_key key = {parent->serial, coordinate};
     struct skep_prefix_node *node;
@@ -148,10 +154,12 @@ void skep_prefix_tree_unpin(struct skep_prefix_tree *tree, struct skep_prefix_no
 }
 
 /* Counted, and told once a decoding: that is once a version of the record. */
-static void tell_dropped(struct skep_prefix_tree *tree, const struct skep_prefix_node *node, const struct skep_successors_dropped *before)
+static void tell_dropped(struct skep_prefix_tree *tree, const struct skep_prefix_node *node,
+                         const struct skep_successors_dropped *before)
 {
     const struct skep_successors_dropped *now = &tree->dropped;
-    uint64_t bad = now->subkeys - before->subkeys + now->values - before->values + now->uids - before->uids + now->peer_ids - before->peer_ids;
+    uint64_t bad = now->subkeys - before->subkeys + now->values - before->values + now->uids -
+                   before->uids + now->peer_ids - before->peer_ids;
     uint64_t strays = now->strays - before->strays, expired = now->expired - before->expired;
     struct skep_env *env = skep_dht_env(tree->dht);
     char shown[SKEP_PEER_TEXT_MAX + 8];
@@ -159,22 +167,27 @@ static void tell_dropped(struct skep_prefix_tree *tree, const struct skep_prefix
     if (bad + strays + expired == 0 || env->log_level < SKEP_LOG_DEBUG)
         return;
     skep_text_escape(shown, sizeof shown, skep_bytes_of(node->text, node->text_len));
-    skep_log(env, SKEP_LOG_DEBUG, "moe: prefix \"%s\": dropped %" PRIu64 " malformed, %" PRIu64 " stray and %" PRIu64 " expired entries", shown, bad,
-             strays, expired);
+    skep_log(env, SKEP_LOG_DEBUG,
+             "moe: prefix \"%s\": dropped %" PRIu64 " malformed, %" PRIu64 " stray and %" PRIu64
+             " expired entries",
+             shown, bad, strays, expired);
 }
 
-static int decode(struct skep_prefix_tree *tree, const struct skep_prefix_node *node, const struct skep_dht_value *value, double now_unix_s,
+static int decode(struct skep_prefix_tree *tree, const struct skep_prefix_node *node,
+                  const struct skep_dht_value *value, double now_unix_s,
                   struct skep_moe_successors **out)
 {
     struct skep_successors_dropped before = tree->dropped;
-    int rc = skep_successors_decode(out, tree->mem, skep_bytes_of(node->text, node->text_len), value, now_unix_s, tree->texts, &tree->dropped);
+    int rc = skep_successors_decode(out, tree->mem, skep_bytes_of(node->text, node->text_len),
+                                    value, now_unix_s, tree->texts, &tree->dropped);
 
     if (rc == 0)
         tell_dropped(tree, node, &before);
     return rc;
 }
 
-static void keep(struct skep_prefix_tree *tree, struct skep_prefix_node *node, struct skep_moe_successors *found, uint64_t version)
+static void keep(struct skep_prefix_tree *tree, struct skep_prefix_node *node,
+                 struct skep_moe_successors *found, uint64_t version)
 {
     drop_found(tree, node);
     node->found = skep_successors_ref(found);
@@ -183,7 +196,8 @@ static void keep(struct skep_prefix_tree *tree, struct skep_prefix_node *node, s
         tree->bytes += found->bytes;
 }
 
-int skep_prefix_tree_look(struct skep_prefix_tree *tree, struct skep_prefix_node *node, double now_unix_s, struct skep_moe_successors **out)
+int skep_prefix_tree_look(struct skep_prefix_tree *tree, struct skep_prefix_node *node,
+                          double now_unix_s, struct skep_moe_successors **out)
 {
     uint64_t version;
     const struct skep_dht_value *value = skep_dht_peek(tree->dht, &node->id, &version);
@@ -203,7 +217,8 @@ int skep_prefix_tree_look(struct skep_prefix_tree *tree, struct skep_prefix_node
     return 1;
 }
 
-int skep_prefix_tree_learn(struct skep_prefix_tree *tree, struct skep_prefix_node *node, const struct skep_dht_value *value, double now_unix_s,
+int skep_prefix_tree_learn(struct skep_prefix_tree *tree, struct skep_prefix_node *node,
+                           const struct skep_dht_value *value, double now_unix_s,
                            struct skep_moe_successors **out)
 {
     uint64_t version;

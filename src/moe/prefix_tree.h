@@ -44,12 +44,15 @@ struct skep_prefix_tree {
 };
 
 /** @return 0; SKEP_ENOMEM. */
-int skep_prefix_tree_init(struct skep_prefix_tree *tree, struct skep_dht *dht, skep_bytes prefix, size_t bytes_max);
+int skep_prefix_tree_init(struct skep_prefix_tree *tree, struct skep_dht *dht, skep_bytes prefix,
+                          size_t bytes_max);
 /** No node may be pinned any more. */
 void skep_prefix_tree_fini(struct skep_prefix_tree *tree);
 
 /** The child of a node, pinned; NULL: out of memory. */
-struct skep_prefix_node *skep_prefix_tree_child(struct skep_prefix_tree *tree, struct skep_prefix_node *parent, uint32_t coordinate);
+struct skep_prefix_node *skep_prefix_tree_child(struct skep_prefix_tree *tree,
+                                                struct skep_prefix_node *parent,
+                                                uint32_t coordinate);
 
 /** A prefix that is in no tree, pinned; NULL: out of memory. */
 struct skep_prefix_node *skep_prefix_tree_loose(struct skep_prefix_tree *tree, skep_bytes prefix);
@@ -61,10 +64,12 @@ void skep_prefix_tree_trim(struct skep_prefix_tree *tree);
 
 /** What the node's own storage and cache know of a prefix. @return 1 with *out (a reference of its own; perhaps without entries); 0: nothing is
  *  at home; SKEP_ENOMEM. */
-int skep_prefix_tree_look(struct skep_prefix_tree *tree, struct skep_prefix_node *node, double now_unix_s, struct skep_moe_successors **out);
+int skep_prefix_tree_look(struct skep_prefix_tree *tree, struct skep_prefix_node *node,
+                          double now_unix_s, struct skep_moe_successors **out);
 
 /** Decode what the network answered. @return 0 with *out, a reference of its own; SKEP_ENOMEM. */
-int skep_prefix_tree_learn(struct skep_prefix_tree *tree, struct skep_prefix_node *node, const struct skep_dht_value *value, double now_unix_s,
+int skep_prefix_tree_learn(struct skep_prefix_tree *tree, struct skep_prefix_node *node,
+                           const struct skep_dht_value *value, double now_unix_s,
                            struct skep_moe_successors **out);
 
 #endif

@@ -23,7 +23,8 @@ static void sink_ranked(struct skep_ranked *heap, size_t count, size_t place)
     heap[place] = moved;
 }
 
-size_t skep_rank_next(struct skep_ranked *out, size_t want, const double *row, uint32_t count, const struct skep_ranked *after)
+size_t skep_rank_next(struct skep_ranked *out, size_t want, const double *row, uint32_t count,
+                      const struct skep_ranked *after)
 {
     struct skep_ranked bound = after ? *after : (struct skep_ranked){HUGE_VAL, UINT32_MAX};
     size_t held = 0;
@@ -60,7 +61,8 @@ size_t skep_rank_next(struct skep_ranked *out, size_t want, const double *row, u
     return held;
 }
 
-static bool item_above(const struct skep_top *top, const struct skep_top_item *a, const struct skep_top_item *b)
+static bool item_above(const struct skep_top *top, const struct skep_top_item *a,
+                       const struct skep_top_item *b)
 {
     return a->score > b->score || (a->score == b->score && top->above(a, b));
 }

@@ -12,7 +12,8 @@ struct skep_ranked {
 };
 
 /** The best `want` of row[0 … count) that come after `after` (NULL: of all), best first. @return how many there are. */
-size_t skep_rank_next(struct skep_ranked *out, size_t want, const double *row, uint32_t count, const struct skep_ranked *after);
+size_t skep_rank_next(struct skep_ranked *out, size_t want, const double *row, uint32_t count,
+                      const struct skep_ranked *after);
 
 /** The `cap` best of all that were offered: a heap with the worst on top. */
 struct skep_top_item {

@@ -48,7 +48,8 @@ static int rank_more(struct search *s, struct example *e)
         e->order = order;
         e->order_cap = room;
     }
-    e->order_count += skep_rank_next(e->order + e->order_count, want, row, s->sizes[0], e->order_count > 0 ? &e->order[e->order_count - 1] : NULL);
+    e->order_count += skep_rank_next(e->order + e->order_count, want, row, s->sizes[0],
+                                     e->order_count > 0 ? &e->order[e->order_count - 1] : NULL);
     return 1;
 }
 
@@ -119,11 +120,13 @@ static int keep_first(struct search *s, struct example *e, uint32_t slot)
     const struct slot *at = &s->slots[slot];
 
     if (!e->beam) {
-        e->beam = skep_arena_alloc(&s->arena, SKEP_MIN(s->beam_size, (size_t)s->sizes[0]), sizeof *e->beam);
+        e->beam = skep_arena_alloc(&s->arena, SKEP_MIN(s->beam_size, (size_t)s->sizes[0]),
+                                   sizeof *e->beam);
         if (!e->beam)
             return SKEP_ENOMEM;
     }
-    e->beam[e->beam_count++] = (struct item){.score = e->order[e->cursor].score, .slot = slot, .node = at->node, .found = at->found};
+    e->beam[e->beam_count++] = (struct item){
+        .score = e->order[e->cursor].score, .slot = slot, .node = at->node, .found = at->found};
     e->kept++;
     return 0;
 }
@@ -219,7 +222,8 @@ static const struct skep_moe_successor *entry_of(const struct skep_top_item *hit
 /* Equal scores: the larger uid text first. */
 static bool uid_above(const struct skep_top_item *a, const struct skep_top_item *b)
 {
-    return skep_bytes_compare(skep_successor_uid(a->owner, entry_of(a)), skep_successor_uid(b->owner, entry_of(b))) > 0;
+    return skep_bytes_compare(skep_successor_uid(a->owner, entry_of(a)),
+                              skep_successor_uid(b->owner, entry_of(b))) > 0;
 }
 
 /* A uid counts where it is first seen. One that is under this prefix can only have been seen as the example that led here. */
@@ -254,13 +258,15 @@ static bool prefix_sum(const struct search *s, size_t example, const struct item
     for (size_t d = 0; d < count; d++) {
         if (numbers[d] >= s->sizes[d])
             return false;
-        *sum = skep_score_add(s->scores.narrow, *sum, skep_score_row(&s->scores, example, d)[numbers[d]]);
+        *sum = skep_score_add(s->scores.narrow, *sum,
+                              skep_score_row(&s->scores, example, d)[numbers[d]]);
     }
     return true;
 }
 
 /* The score of an entry's expert. @return false: it is none of this grid. */
-static inline bool expert_score(const struct search *s, size_t example, const struct item *item, const struct skep_moe_successor *entry, double *score)
+static inline bool expert_score(const struct search *s, size_t example, const struct item *item,
+                                const struct skep_moe_successor *entry, double *score)
 {
     size_t depth = s->beam->base_count + s->dim;
     const uint32_t *numbers = item->found->numbers + entry->number_at;
@@ -270,7 +276,8 @@ static inline bool expert_score(const struct search *s, size_t example, const st
     for (size_t i = 0; i < entry->number_count; i++) {
         if (numbers[i] >= s->sizes[depth + i])
             return false;
-        *score = skep_score_add(s->scores.narrow, *score, skep_score_row(&s->scores, example, depth + i)[numbers[i]]);
+        *score = skep_score_add(s->scores.narrow, *score,
+                                skep_score_row(&s->scores, example, depth + i)[numbers[i]]);
     }
     return true;
 }
@@ -314,7 +321,8 @@ static int collect(struct search *s, struct example *e)
 
             if (entry->coordinate == SKEP_FLAT_EXPERT && s->dims == 1)
                 score = item->score; /* the 1-d expert itself */
-            else if (!fits || (entry->coordinate < 0 && s->dim > 1) || !expert_score(s, example, item, entry, &score))
+            else if (!fits || (entry->coordinate < 0 && s->dim > 1) ||
+                     !expert_score(s, example, item, entry, &score))
                 continue;
             if (e->hits.count == e->hits.cap && score < e->hits.items[0].score)
                 continue;
@@ -352,8 +360,10 @@ static bool prefix_above(const struct skep_top_item *a, const struct skep_top_it
     const struct item *at = a->owner, *bt = b->owner;
 
     if (at != bt)
-        return skep_bytes_compare(skep_bytes_of(at->node->text, at->node->text_len), skep_bytes_of(bt->node->text, bt->node->text_len)) > 0;
-    return number_above((uint64_t)at->found->entries[a->index].coordinate, (uint64_t)bt->found->entries[b->index].coordinate);
+        return skep_bytes_compare(skep_bytes_of(at->node->text, at->node->text_len),
+                                  skep_bytes_of(bt->node->text, bt->node->text_len)) > 0;
+    return number_above((uint64_t)at->found->entries[a->index].coordinate,
+                        (uint64_t)bt->found->entries[b->index].coordinate);
 }
 
 static int reserve_scratch(struct search *s, const struct example *e)
@@ -382,7 +392,10 @@ static void rank_children(const struct search *s, const struct example *e, struc
             int64_t coordinate = item->found->entries[k].coordinate;
 
             if (coordinate >= 0 && coordinate < (int64_t)size)
-                skep_top_offer(top, (struct skep_top_item){skep_score_add(s->scores.narrow, item->score, row[coordinate]), item, k});
+                skep_top_offer(
+                    top,
+                    (struct skep_top_item){
+                        skep_score_add(s->scores.narrow, item->score, row[coordinate]), item, k});
         }
     }
 }
@@ -413,7 +426,11 @@ static int choose(struct search *s, struct example *e)
         if ((rc = skep_frontier_want(s, slot)) < 0)
             return rc;
         skep_frontier_need(s, slot);
-        beam[i] = (struct item){.score = top.items[i].score, .slot = slot, .node = s->slots[slot].node, .parent = parent, .via = via};
+        beam[i] = (struct item){.score = top.items[i].score,
+                                .slot = slot,
+                                .node = s->slots[slot].node,
+                                .parent = parent,
+                                .via = via};
     }
     e->beam = beam;
     e->beam_count = top.count;
@@ -453,7 +470,8 @@ static void form(struct search *s, struct example *e)
         } else if (slot->found && slot->found->grid_count > 0) {
             e->beam[kept++] = item;
         } else {
-            slot->marked = !slot->found || !slot->found->marked; /* a mark that is there needs no other */
+            slot->marked =
+                !slot->found || !slot->found->marked; /* a mark that is there needs no other */
         }
     }
     e->beam_count = kept;
@@ -487,7 +505,8 @@ static int step_prefixes(struct search *s)
     for (uint32_t i = 1; i < s->slot_count; i++) {
         struct slot *slot = &s->slots[i];
 
-        slot->marked = slot->state == SLOT_KNOWN && (!slot->found || (slot->found->grid_count == 0 && !slot->found->marked));
+        slot->marked = slot->state == SLOT_KNOWN &&
+                       (!slot->found || (slot->found->grid_count == 0 && !slot->found->marked));
     }
     s->phase = PHASE_ENDED;
     return 0;

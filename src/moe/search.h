@@ -24,7 +24,7 @@ enum slot_state {
 /** A prefix that a search has looked at. */
 struct slot {
     uint64_t key;
-    struct skep_prefix_node *node; /* pinned */
+    struct skep_prefix_node *node;     /* pinned */
     struct skep_moe_successors *found; /* a reference; NULL: none */
     enum slot_state state;
     bool needed; /* the search cannot go on without it */
@@ -40,7 +40,7 @@ struct item {
     uint32_t slot;
     const struct skep_prefix_node *node;
     const struct skep_moe_successors *found;
-    const struct item *parent; /* in the beam before; NULL in the first */
+    const struct item *parent;            /* in the beam before; NULL in the first */
     const struct skep_moe_successor *via; /* the parent's entry that leads here */
 };
 
@@ -108,7 +108,7 @@ struct skep_beam {
     size_t num_workers;
     uint64_t seed; /* of the slot tables */
     bool density_known;
-    double density; /* the share of first indices under which there was something */
+    double density;            /* the share of first indices under which there was something */
     struct skep_list searches; /* running, and ended but not yet released */
     size_t running;
     struct skep_list left; /* gets that go on without their search */

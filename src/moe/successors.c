@@ -7,8 +7,9 @@
 #include "moe/uid.h"
 
 enum {
-    TEXT_SLOTS = 256,          /* peer texts remembered; a power of two */
-    SCRATCH_KEPT = 64 << 10,   /* larger scratch space is given back after the record that needed it */
+    TEXT_SLOTS = 256, /* peer texts remembered; a power of two */
+    SCRATCH_KEPT =
+        64 << 10, /* larger scratch space is given back after the record that needed it */
 };
 
 /* A base58 text and what it decodes to. Slots are found by a sum over the text's tail, where peer ids differ; who makes them
@@ -17,12 +18,13 @@ struct text_slot {
     uint8_t text_len;
     char text[SKEP_PEER_ID_TEXT_MAX];
     struct skep_peer_id peer;
-    uint64_t record; /* of the last record that names it: the number, and its place in that record's `peers` */
+    uint64_t
+        record; /* of the last record that names it: the number, and its place in that record's `peers` */
     uint32_t place;
 };
 
 struct skep_peer_texts {
-    uint64_t records; /* decoded so far */
+    uint64_t records;                              /* decoded so far */
     struct skep_buf entries, numbers, peers, text; /* scratch */
     struct text_slot slots[TEXT_SLOTS];
 };
@@ -104,7 +106,8 @@ static bool read_pair(skep_bytes value, skep_bytes *uid, skep_bytes *peer)
     struct skep_msgpack_token tuple, array, first, second;
     skep_bytes in;
 
-    if (skep_msgpack_next(&value, &tuple) != 1 || tuple.type != SKEP_MSGPACK_EXT || tuple.ext_type != SKEP_EXT_TUPLE || value.len != 0)
+    if (skep_msgpack_next(&value, &tuple) != 1 || tuple.type != SKEP_MSGPACK_EXT ||
+        tuple.ext_type != SKEP_EXT_TUPLE || value.len != 0)
         return false;
     in = tuple.bytes;
     if (skep_msgpack_next(&in, &array) != 1 || array.type != SKEP_MSGPACK_ARRAY || array.count != 2)
@@ -122,7 +125,8 @@ static bool is_nil(skep_bytes value)
 {
     struct skep_msgpack_token token;
 
-    return skep_msgpack_next(&value, &token) == 1 && token.type == SKEP_MSGPACK_NIL && value.len == 0;
+    return skep_msgpack_next(&value, &token) == 1 && token.type == SKEP_MSGPACK_NIL &&
+           value.len == 0;
 }
 
 /* One number of a valid uid, at the front of *in, and the dot behind it. UINT64_MAX: it does not fit. */
@@ -143,7 +147,8 @@ static uint64_t take_number(skep_bytes *in)
 }
 
 /* Is the uid its prefix plus its coordinate, alone or followed by a dot? Then its numbers from there on are noted. */
-static bool uid_belongs(struct decoder *d, skep_bytes uid, int64_t coordinate, struct skep_moe_successor *entry)
+static bool uid_belongs(struct decoder *d, skep_bytes uid, int64_t coordinate,
+                        struct skep_moe_successor *entry)
 {
     skep_bytes rest;
 
@@ -175,7 +180,8 @@ static uint64_t *read_entry(struct decoder *d, const struct skep_dht_entry *raw)
 
     if (!(raw->expiration_unix_s >= d->now_unix_s))
         return &d->dropped.expired;
-    if (skep_msgpack_next(&in, &subkey) != 1 || in.len != 0 || !skep_msgpack_int64(&subkey, &entry.coordinate) || entry.coordinate < SKEP_FLAT_EXPERT)
+    if (skep_msgpack_next(&in, &subkey) != 1 || in.len != 0 ||
+        !skep_msgpack_int64(&subkey, &entry.coordinate) || entry.coordinate < SKEP_FLAT_EXPERT)
         return &d->dropped.subkeys;
     if (entry.coordinate == SKEP_FLAT_EXPERT && is_nil(raw->value)) {
         d->marked = true;
@@ -210,14 +216,20 @@ static uint64_t *read_entry(struct decoder *d, const struct skep_dht_entry *raw)
 static struct skep_moe_successors *pack(const struct decoder *d, const struct skep_mem *mem)
 {
     const struct skep_peer_texts *t = d->texts;
-    size_t len = sizeof(struct skep_moe_successors) + t->entries.len + t->numbers.len + t->peers.len + t->text.len;
+    size_t len = sizeof(struct skep_moe_successors) + t->entries.len + t->numbers.len +
+                 t->peers.len + t->text.len;
     struct skep_moe_successors *s = skep_mem_alloc(mem, len);
     uint8_t *at;
 
     if (!s)
         return NULL;
     at = (uint8_t *)(s + 1);
-    *s = (struct skep_moe_successors){.refs = 1, .count = d->count, .mem = mem, .bytes = len, .earliest_unix_s = d->earliest_unix_s, .marked = d->marked,
+    *s = (struct skep_moe_successors){.refs = 1,
+                                      .count = d->count,
+                                      .mem = mem,
+                                      .bytes = len,
+                                      .earliest_unix_s = d->earliest_unix_s,
+                                      .marked = d->marked,
                                       .grid_count = d->count - d->flat};
     s->entries = (struct skep_moe_successor *)(void *)at;
     skep_bytes_copy(at, skep_buf_view(&t->entries));
@@ -241,7 +253,8 @@ static void reset(struct skep_buf *scratch)
     skep_buf_clear(scratch);
 }
 
-static void add_dropped(struct skep_successors_dropped *sum, const struct skep_successors_dropped *more)
+static void add_dropped(struct skep_successors_dropped *sum,
+                        const struct skep_successors_dropped *more)
 {
     sum->subkeys += more->subkeys;
     sum->values += more->values;
@@ -251,7 +264,8 @@ static void add_dropped(struct skep_successors_dropped *sum, const struct skep_s
     sum->expired += more->expired;
 }
 
-static int decode(struct decoder *d, struct skep_moe_successors **out, const struct skep_mem *mem, const struct skep_dht_value *value)
+static int decode(struct decoder *d, struct skep_moe_successors **out, const struct skep_mem *mem,
+                  const struct skep_dht_value *value)
 {
     struct skep_peer_texts *t = d->texts;
     struct skep_dht_entry entry;
@@ -270,11 +284,15 @@ static int decode(struct decoder *d, struct skep_moe_successors **out, const str
     return *out ? 0 : SKEP_ENOMEM;
 }
 
-int skep_successors_decode(struct skep_moe_successors **out, const struct skep_mem *mem, skep_bytes prefix, const struct skep_dht_value *value,
-                           double now_unix_s, struct skep_peer_texts *texts, struct skep_successors_dropped *dropped)
+int skep_successors_decode(struct skep_moe_successors **out, const struct skep_mem *mem,
+                           skep_bytes prefix, const struct skep_dht_value *value, double now_unix_s,
+                           struct skep_peer_texts *texts, struct skep_successors_dropped *dropped)
 {
     struct skep_peer_texts *own = texts ? NULL : skep_peer_texts_new(mem);
-    struct decoder d = {.texts = texts ? texts : own, .prefix = prefix, .now_unix_s = now_unix_s, .earliest_unix_s = HUGE_VAL};
+    struct decoder d = {.texts = texts ? texts : own,
+                        .prefix = prefix,
+                        .now_unix_s = now_unix_s,
+                        .earliest_unix_s = HUGE_VAL};
     int rc;
 
     *out = NULL;
@@ -291,13 +309,15 @@ int skep_successors_decode(struct skep_moe_successors **out, const struct skep_m
     return rc;
 }
 
-int skep_successors_below(struct skep_moe_successors **out, struct skep_moe_successors *successors, uint64_t size)
+int skep_successors_below(struct skep_moe_successors **out, struct skep_moe_successors *successors,
+                          uint64_t size)
 {
     struct skep_moe_successors *copy;
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < successors->count; i++)
-        kept += successors->entries[i].coordinate >= 0 && (uint64_t)successors->entries[i].coordinate < size;
+        kept += successors->entries[i].coordinate >= 0 &&
+                (uint64_t)successors->entries[i].coordinate < size;
     if (kept == successors->count) {
         *out = skep_successors_ref(successors);
         return 0;
@@ -307,12 +327,16 @@ int skep_successors_below(struct skep_moe_successors **out, struct skep_moe_succ
         return SKEP_ENOMEM;
     copy->refs = 1;
     copy->entries = (struct skep_moe_successor *)(void *)(copy + 1);
-    copy->numbers = (uint32_t *)(void *)(copy->entries + copy->count); /* where they were: only `count` shrinks below */
-    copy->peers = (struct skep_peer_id *)(void *)((uint8_t *)copy + ((uint8_t *)successors->peers - (uint8_t *)successors));
+    copy->numbers =
+        (uint32_t *)(void *)(copy->entries +
+                             copy->count); /* where they were: only `count` shrinks below */
+    copy->peers = (struct skep_peer_id *)(void *)((uint8_t *)copy + ((uint8_t *)successors->peers -
+                                                                     (uint8_t *)successors));
     copy->text = (char *)copy + (successors->text - (char *)successors);
     copy->count = copy->grid_count = 0;
     for (uint32_t i = 0; i < successors->count; i++) {
-        if (successors->entries[i].coordinate >= 0 && (uint64_t)successors->entries[i].coordinate < size)
+        if (successors->entries[i].coordinate >= 0 &&
+            (uint64_t)successors->entries[i].coordinate < size)
             copy->entries[copy->count++] = successors->entries[i];
     }
     copy->grid_count = copy->count;

@@ -116,7 +116,8 @@ static void explain(char *why, size_t why_len, skep_bytes text, const struct sca
     }
     skep_text_escape(shown, sizeof shown, text);
     if (scan->problem >= NUMBER_EMPTY)
-        snprintf(why, why_len, "\"%s\": number %zu (at byte %zu) %s", shown, scan->numbers + 1, scan->at, what);
+        snprintf(why, why_len, "\"%s\": number %zu (at byte %zu) %s", shown, scan->numbers + 1,
+                 scan->at, what);
     else
         snprintf(why, why_len, "\"%s\": %s", shown, what);
 }
@@ -177,7 +178,8 @@ bool skep_uid_split(skep_bytes text, skep_bytes *prefix, uint64_t *number)
     if (begin == end || begin < 2 || text.data[begin - 1] != '.')
         return false; /* begin < 2: there is no name before the dot */
     for (size_t i = begin; i < end; i++) {
-        if (__builtin_mul_overflow(v, (uint64_t)10, &v) || __builtin_add_overflow(v, (uint64_t)(text.data[i] - '0'), &v)) {
+        if (__builtin_mul_overflow(v, (uint64_t)10, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(text.data[i] - '0'), &v)) {
             v = UINT64_MAX;
             break;
         }

@@ -11,7 +11,9 @@
 
 #include "base/bytes.h"
 
-enum { SKEP_UID_WHY_MAX = 512 }; /* room for any `why`: the text escaped and cut, and what is wrong with it */
+enum {
+    SKEP_UID_WHY_MAX = 512
+}; /* room for any `why`: the text escaped and cut, and what is wrong with it */
 
 /** @param why  May be NULL; else gets one line that says what is wrong where, such as
  *              `"ffn.01": the number at byte 4 has a leading zero`; empty when all is well.

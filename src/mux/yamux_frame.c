@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "mux/yamux_frame.h"
 
-static int on_header(struct skep_yamux_parser *parser, skep_bytes *in, struct skep_yamux_event *event)
+static int on_header(struct skep_yamux_parser *parser, skep_bytes *in,
+                     struct skep_yamux_event *event)
 {
     const uint8_t *h = in->data;
 
@@ -24,7 +25,8 @@ static int on_header(struct skep_yamux_parser *parser, skep_bytes *in, struct sk
     bool is_data = event->frame.type == SKEP_YAMUX_DATA;
 
     /* No stream's window ever grows above this, so a longer frame is a lie whatever it belongs to. */
-    if (h[0] != 0 || h[1] > SKEP_YAMUX_GO_AWAY || (is_data && event->frame.length > SKEP_YAMUX_WINDOW_MAX)) {
+    if (h[0] != 0 || h[1] > SKEP_YAMUX_GO_AWAY ||
+        (is_data && event->frame.length > SKEP_YAMUX_WINDOW_MAX)) {
         parser->state = SKEP_YAMUX_FAILED;
         return SKEP_EPEER_FRAME;
     }
@@ -46,7 +48,8 @@ static int on_data(struct skep_yamux_parser *parser, skep_bytes *in, struct skep
     return 1;
 }
 
-int skep_yamux_next(struct skep_yamux_parser *parser, skep_bytes *in, struct skep_yamux_event *event)
+int skep_yamux_next(struct skep_yamux_parser *parser, skep_bytes *in,
+                    struct skep_yamux_event *event)
 {
     switch (parser->state) {
     case SKEP_YAMUX_EXPECT_HEADER: return in->len == 0 ? 0 : on_header(parser, in, event);

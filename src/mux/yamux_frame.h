@@ -11,9 +11,19 @@
 
 enum { SKEP_YAMUX_HEADER_LEN = 12 };
 
-enum skep_yamux_type { SKEP_YAMUX_DATA, SKEP_YAMUX_WINDOW_UPDATE, SKEP_YAMUX_PING, SKEP_YAMUX_GO_AWAY };
+enum skep_yamux_type {
+    SKEP_YAMUX_DATA,
+    SKEP_YAMUX_WINDOW_UPDATE,
+    SKEP_YAMUX_PING,
+    SKEP_YAMUX_GO_AWAY
+};
 
-enum skep_yamux_flag { SKEP_YAMUX_SYN = 1, SKEP_YAMUX_ACK = 2, SKEP_YAMUX_FIN = 4, SKEP_YAMUX_RST = 8 };
+enum skep_yamux_flag {
+    SKEP_YAMUX_SYN = 1,
+    SKEP_YAMUX_ACK = 2,
+    SKEP_YAMUX_FIN = 4,
+    SKEP_YAMUX_RST = 8
+};
 
 /* Codes of GO_AWAY */
 enum { SKEP_YAMUX_NORMAL = 0, SKEP_YAMUX_PROTOCOL_ERROR = 1, SKEP_YAMUX_INTERNAL_ERROR = 2 };
@@ -43,9 +53,11 @@ struct skep_yamux_parser {
 
 /** Move `in` past the next event; event->data borrows from `in`.
  *  @return 1 with *event set; 0 when `in` is used up; SKEP_EPEER_FRAME, then and ever after. */
-int skep_yamux_next(struct skep_yamux_parser *parser, skep_bytes *in, struct skep_yamux_event *event);
+int skep_yamux_next(struct skep_yamux_parser *parser, skep_bytes *in,
+                    struct skep_yamux_event *event);
 
-static inline void skep_yamux_put_header(uint8_t out[SKEP_YAMUX_HEADER_LEN], enum skep_yamux_type type, uint16_t flags,
+static inline void skep_yamux_put_header(uint8_t out[SKEP_YAMUX_HEADER_LEN],
+                                         enum skep_yamux_type type, uint16_t flags,
                                          uint32_t stream_id, uint32_t length)
 {
     out[0] = 0;

@@ -19,13 +19,16 @@ struct skep_yamux_stream {
     bool acked : 1;         /* outbound: the peer has answered in any way */
     bool open_flag_due : 1; /* our SYN or ACK is unsent */
     bool write_closed : 1, fin_sent : 1, remote_closed : 1;
-    bool fin_may_wait : 1, waits : 1; /* the peer needs not hear of our FIN soon; so it is in session->late */
+    bool fin_may_wait : 1,
+        waits : 1;      /* the peer needs not hear of our FIN soon; so it is in session->late */
     bool grant_due : 1; /* `pending` goes back to the peer */
     bool above_low_water : 1, writable_due : 1;
     bool rst_due : 1, gone : 1;
-    struct skep_list control;  /* in session->control: has a window update or a reset to send */
-    struct skep_list ready;    /* in session->ready: has data or a FIN to send; or in session->late: a FIN that may wait */
-    struct skep_list deferred; /* in session->deferred: an event is to be called at the end of pull */
+    struct skep_list control; /* in session->control: has a window update or a reset to send */
+    struct skep_list
+        ready; /* in session->ready: has data or a FIN to send; or in session->late: a FIN that may wait */
+    struct skep_list
+        deferred; /* in session->deferred: an event is to be called at the end of pull */
     const struct skep_yamux_stream_events *events;
     void *user;
     size_t low_water;
@@ -54,10 +57,11 @@ struct skep_yamux {
     uint32_t go_away_code, next_id, ping_value;
     struct skep_yamux_parser parser;
     struct skep_yamux_stream *reading; /* whose data frame is being read; NULL: drained */
-    struct skep_yamux_stream *streams; /* uthash by id; never empty, so that its table is not made anew for each call */
-    struct skep_yamux_stream anchor;   /* the entry that keeps it so: id 0 */
+    struct skep_yamux_stream
+        *streams; /* uthash by id; never empty, so that its table is not made anew for each call */
+    struct skep_yamux_stream anchor; /* the entry that keeps it so: id 0 */
     struct skep_list control, ready, late, deferred;
-    uint64_t late_us; /* when what is in `late` leaves by itself */
+    uint64_t late_us;       /* when what is in `late` leaves by itself */
     struct skep_list spare; /* streams to be used again, by `control` */
     size_t spare_count;
     struct skep_yamux_pool pool;

@@ -8,7 +8,8 @@
 enum {
     HEADER_LEN = SKEP_YAMUX_HEADER_LEN,
     PULL_MIN = 64,
-    FRAGMENT_MIN = 1024, /* a frame is not cut to less than this while a next buffer would take it whole */
+    FRAGMENT_MIN =
+        1024, /* a frame is not cut to less than this while a next buffer would take it whole */
 };
 
 /* Where frames go. */
@@ -32,7 +33,8 @@ static bool wants_control(const struct skep_yamux_stream *stream)
 {
     if (stream->rst_due || stream->grant_due)
         return true;
-    return stream->open_flag_due && sendable(stream) == 0 && (!stream->inbound || stream->accepted || fin_due(stream));
+    return stream->open_flag_due && sendable(stream) == 0 &&
+           (!stream->inbound || stream->accepted || fin_due(stream));
 }
 
 static bool wants_data(const struct skep_yamux_stream *stream)
@@ -73,7 +75,8 @@ void skep_yamux_stream_schedule(struct skep_yamux_stream *stream)
 void skep_yamux_release_late(struct skep_yamux *session)
 {
     while (!skep_list_empty(&session->late)) {
-        struct skep_yamux_stream *stream = SKEP_LIST_ITEM(session->late.next, struct skep_yamux_stream, ready);
+        struct skep_yamux_stream *stream =
+            SKEP_LIST_ITEM(session->late.next, struct skep_yamux_stream, ready);
 
         stream->fin_may_wait = false;
         skep_yamux_stream_schedule(stream);
@@ -84,13 +87,15 @@ bool skep_yamux_has_output(const struct skep_yamux *session)
 {
     if (session->rc < 0)
         return session->go_away_due;
-    return session->go_away_due || session->ping_due || session->ping_count > 0 || session->refusal_count > 0 ||
-           !skep_list_empty(&session->control) || !skep_list_empty(&session->ready);
+    return session->go_away_due || session->ping_due || session->ping_count > 0 ||
+           session->refusal_count > 0 || !skep_list_empty(&session->control) ||
+           !skep_list_empty(&session->ready);
 }
 
 void skep_yamux_signal(struct skep_yamux *session)
 {
-    if (session->signalled || session->pulling || session->freeing || !skep_yamux_has_output(session))
+    if (session->signalled || session->pulling || session->freeing ||
+        !skep_yamux_has_output(session))
         return;
     session->signalled = true;
     if (session->events->on_output)
@@ -102,7 +107,8 @@ static size_t room(const struct output *out)
     return out->cap - out->used;
 }
 
-static void put_header(struct output *out, enum skep_yamux_type type, unsigned flags, uint32_t stream_id, uint32_t length)
+static void put_header(struct output *out, enum skep_yamux_type type, unsigned flags,
+                       uint32_t stream_id, uint32_t length)
 {
     assert(room(out) >= HEADER_LEN);
     skep_yamux_put_header(out->data + out->used, type, (uint16_t)flags, stream_id, length);
@@ -186,7 +192,8 @@ static void defer(struct skep_yamux_stream *stream)
 
 static void put_data(struct skep_yamux_stream *stream, struct output *out)
 {
-    size_t n = SKEP_MIN(SKEP_MIN(sendable(stream), room(out) - HEADER_LEN), (size_t)SKEP_YAMUX_FRAME_DATA_MAX);
+    size_t n = SKEP_MIN(SKEP_MIN(sendable(stream), room(out) - HEADER_LEN),
+                        (size_t)SKEP_YAMUX_FRAME_DATA_MAX);
 
     put_header(out, SKEP_YAMUX_DATA, take_open_flag(stream), stream->id, (uint32_t)n);
     skep_yamux_queue_take(&stream->queue, &stream->session->pool, out->data + out->used, n);
@@ -214,7 +221,8 @@ static void put_fin(struct skep_yamux_stream *stream, struct output *out)
 static void pull_data(struct skep_yamux *session, struct output *out)
 {
     while (!skep_list_empty(&session->ready)) {
-        struct skep_yamux_stream *stream = SKEP_LIST_ITEM(session->ready.next, struct skep_yamux_stream, ready);
+        struct skep_yamux_stream *stream =
+            SKEP_LIST_ITEM(session->ready.next, struct skep_yamux_stream, ready);
         size_t want = sendable(stream);
 
         if (room(out) < HEADER_LEN + SKEP_MIN(want, out->used > 0 ? (size_t)FRAGMENT_MIN : 1))

@@ -101,7 +101,8 @@ static void fill(struct skep_yamux_chunk *chunk, skep_bytes *data)
     chunk->end += (uint32_t)got.len;
 }
 
-static void count_queued(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool, size_t more, size_t less)
+static void count_queued(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool, size_t more,
+                         size_t less)
 {
     queue->len += more - less;
     pool->queued += more - less;
@@ -109,7 +110,8 @@ static void count_queued(struct skep_yamux_queue *queue, struct skep_yamux_pool 
         *pool->queued_total += more - less;
 }
 
-int skep_yamux_queue_put(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool, skep_bytes data)
+int skep_yamux_queue_put(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool,
+                         skep_bytes data)
 {
     size_t room = queue->tail ? queue->tail->cap - queue->tail->end : 0;
     struct skep_yamux_chunk *fresh;
@@ -130,7 +132,8 @@ int skep_yamux_queue_put(struct skep_yamux_queue *queue, struct skep_yamux_pool 
     return 0;
 }
 
-void skep_yamux_queue_take(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool, uint8_t *out, size_t n)
+void skep_yamux_queue_take(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool,
+                           uint8_t *out, size_t n)
 {
     assert(n <= queue->len);
     count_queued(queue, pool, 0, n);

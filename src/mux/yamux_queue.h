@@ -22,10 +22,12 @@ struct skep_yamux_queue {
 };
 
 /** Copy data to the end: all of it or, with SKEP_ENOMEM, none. */
-int skep_yamux_queue_put(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool, skep_bytes data);
+int skep_yamux_queue_put(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool,
+                         skep_bytes data);
 
 /** Move n bytes, at most queue->len, off the front to `out`. */
-void skep_yamux_queue_take(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool, uint8_t *out, size_t n);
+void skep_yamux_queue_take(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool,
+                           uint8_t *out, size_t n);
 
 void skep_yamux_queue_clear(struct skep_yamux_queue *queue, struct skep_yamux_pool *pool);
 

@@ -4,8 +4,8 @@
 
 enum {
     SPARE_STREAMS_MAX = 16,
-    GROW_RTTS = 4,                /* a window used up within so many round trips is too small */
-    RTT_FRESH_US = 10 * 1000000,  /* measured anew by a busy session after so long */
+    GROW_RTTS = 4,               /* a window used up within so many round trips is too small */
+    RTT_FRESH_US = 10 * 1000000, /* measured anew by a busy session after so long */
 };
 
 uint64_t skep_yamux_now(const struct skep_yamux *session)
@@ -150,7 +150,7 @@ void skep_yamux_reset(struct skep_yamux_stream *stream)
 static void trim(struct skep_yamux *session)
 {
     SKEP_LIST_EACH(&session->spare, node, after)
-        skep_mem_free(session->mem, SKEP_LIST_ITEM(node, struct skep_yamux_stream, control));
+    skep_mem_free(session->mem, SKEP_LIST_ITEM(node, struct skep_yamux_stream, control));
     skep_list_init(&session->spare);
     session->spare_count = 0;
     skep_yamux_pool_trim(&session->pool);
@@ -162,7 +162,8 @@ static void trim(struct skep_yamux *session)
 static void refuse(struct skep_yamux *session, uint32_t id)
 {
     size_t count = session->refusal_count;
-    size_t last = (session->refusal_first + count + SKEP_YAMUX_REFUSALS_MAX - 1) % SKEP_YAMUX_REFUSALS_MAX;
+    size_t last =
+        (session->refusal_first + count + SKEP_YAMUX_REFUSALS_MAX - 1) % SKEP_YAMUX_REFUSALS_MAX;
 
     session->stats.streams_refused++;
     if (count > 0 && session->refusals[last].last == id - 2) {
@@ -184,14 +185,15 @@ bool skep_yamux_has_room(const struct skep_yamux *session, size_t more)
 
     if (queued > SKEP_YAMUX_QUEUED_MAX)
         return false;
-    return !pool->queued_total || *pool->queued_total + more <= SKEP_HOST_QUEUED_MAX || queued <= SKEP_YAMUX_WINDOW;
+    return !pool->queued_total || *pool->queued_total + more <= SKEP_HOST_QUEUED_MAX ||
+           queued <= SKEP_YAMUX_WINDOW;
 }
 
 /* Who does not read our answers may not ask on. */
 static bool takes_streams(const struct skep_yamux *session)
 {
-    return !session->local_gone && session->backlog < SKEP_YAMUX_BACKLOG_MAX && session->held < SKEP_YAMUX_STREAMS_MAX &&
-           skep_yamux_has_room(session, 0);
+    return !session->local_gone && session->backlog < SKEP_YAMUX_BACKLOG_MAX &&
+           session->held < SKEP_YAMUX_STREAMS_MAX && skep_yamux_has_room(session, 0);
 }
 
 /* @return 0 with *out the new stream, or NULL if it was refused; SKEP_EPEER_PROTO. */
@@ -242,7 +244,8 @@ static int on_window_update(struct skep_yamux_stream *stream, uint32_t delta)
     return 0;
 }
 
-static int on_data_header(struct skep_yamux *session, struct skep_yamux_stream *stream, uint32_t length)
+static int on_data_header(struct skep_yamux *session, struct skep_yamux_stream *stream,
+                          uint32_t length)
 {
     if (stream->remote_closed) {
         session->stats.unknown_stream_frames++;
@@ -324,7 +327,8 @@ static void on_ping(struct skep_yamux *session, const struct skep_yamux_frame *f
     if (frame->flags & SKEP_YAMUX_ACK) {
         if (!session->ping_outstanding || session->ping_due || frame->length != session->ping_value)
             return;
-        uint64_t sample = SKEP_MAX(session->now_us - SKEP_MIN(session->now_us, session->ping_sent_us), (uint64_t)1);
+        uint64_t sample = SKEP_MAX(
+            session->now_us - SKEP_MIN(session->now_us, session->ping_sent_us), (uint64_t)1);
 
         session->ping_outstanding = false;
         session->rtt_us = session->rtt_us == 0 ? sample : (7 * session->rtt_us + sample) / 8;
@@ -336,7 +340,8 @@ static void on_ping(struct skep_yamux *session, const struct skep_yamux_frame *f
         session->ping_count--;
         session->stats.pings_dropped++;
     }
-    session->pings[(session->ping_first + session->ping_count) % SKEP_YAMUX_PINGS_MAX] = frame->length;
+    session->pings[(session->ping_first + session->ping_count) % SKEP_YAMUX_PINGS_MAX] =
+        frame->length;
     session->ping_count++;
 }
 
@@ -383,8 +388,8 @@ bool skep_yamux_opening_full(const struct skep_yamux *session)
     return session->opening >= SKEP_YAMUX_OPENING_MAX;
 }
 
-int skep_yamux_open(struct skep_yamux *session, struct skep_yamux_stream **out, const struct skep_yamux_stream_events *events,
-                    void *user, size_t low_water)
+int skep_yamux_open(struct skep_yamux *session, struct skep_yamux_stream **out,
+                    const struct skep_yamux_stream_events *events, void *user, size_t low_water)
 {
     struct skep_yamux_stream *stream;
 
@@ -406,7 +411,8 @@ int skep_yamux_open(struct skep_yamux *session, struct skep_yamux_stream **out, 
     return 0;
 }
 
-void skep_yamux_stream_use(struct skep_yamux_stream *stream, const struct skep_yamux_stream_events *events, void *user,
+void skep_yamux_stream_use(struct skep_yamux_stream *stream,
+                           const struct skep_yamux_stream_events *events, void *user,
                            size_t low_water)
 {
     stream->events = events;
@@ -474,10 +480,15 @@ static void start_ping(struct skep_yamux *session, uint64_t now_us)
 static void grow_window(struct skep_yamux_stream *stream)
 {
     struct skep_yamux *session = stream->session;
-    uint64_t now_us = skep_yamux_now(session), since_us = now_us - SKEP_MIN(now_us, stream->grant_us);
-    bool is_quick = stream->grant_us != 0 && session->rtt_us != 0 && since_us < GROW_RTTS * session->rtt_us;
-    uint64_t spare = SKEP_YAMUX_SESSION_WINDOW_MAX - SKEP_MIN(session->window_sum, (uint64_t)SKEP_YAMUX_SESSION_WINDOW_MAX);
-    uint64_t extra = SKEP_MIN(SKEP_MIN((uint64_t)stream->window, (uint64_t)SKEP_YAMUX_WINDOW_MAX - stream->window), spare);
+    uint64_t now_us = skep_yamux_now(session),
+             since_us = now_us - SKEP_MIN(now_us, stream->grant_us);
+    bool is_quick =
+        stream->grant_us != 0 && session->rtt_us != 0 && since_us < GROW_RTTS * session->rtt_us;
+    uint64_t spare = SKEP_YAMUX_SESSION_WINDOW_MAX -
+                     SKEP_MIN(session->window_sum, (uint64_t)SKEP_YAMUX_SESSION_WINDOW_MAX);
+    uint64_t extra = SKEP_MIN(
+        SKEP_MIN((uint64_t)stream->window, (uint64_t)SKEP_YAMUX_WINDOW_MAX - stream->window),
+        spare);
 
     stream->grant_us = SKEP_MAX(now_us, (uint64_t)1);
     if (session->rtt_us == 0 || now_us - SKEP_MIN(now_us, session->rtt_at_us) > RTT_FRESH_US)
@@ -521,8 +532,8 @@ void *skep_yamux_stream_user(const struct skep_yamux_stream *stream)
 
 /* ---- the session ---- */
 
-int skep_yamux_new(struct skep_yamux **out, const struct skep_mem *mem, bool is_client, const struct skep_yamux_events *events,
-                   void *user)
+int skep_yamux_new(struct skep_yamux **out, const struct skep_mem *mem, bool is_client,
+                   const struct skep_yamux_events *events, void *user)
 {
     struct skep_yamux *session = skep_mem_zalloc(mem, 1, sizeof *session);
 

@@ -40,14 +40,16 @@ struct skep_yamux_stream_events {
 
 struct skep_yamux_stats {
     uint64_t streams_opened, streams_accepted; /* accepted: given to on_stream */
-    uint64_t streams_refused;                  /* beyond the backlog, the stream limit, the unsent bytes or our go-away */
-    uint64_t refusals_dropped;                 /* of those, how many were not even told */
+    uint64_t
+        streams_refused; /* beyond the backlog, the stream limit, the unsent bytes or our go-away */
+    uint64_t refusals_dropped; /* of those, how many were not even told */
     uint64_t resets_in, pings_dropped;
     uint64_t unknown_stream_frames; /* of streams that are closed, or never were */
 };
 
 /** @param is_client  the dialler: odd ids. */
-int skep_yamux_new(struct skep_yamux **out, const struct skep_mem *mem, bool is_client, const struct skep_yamux_events *events, void *user);
+int skep_yamux_new(struct skep_yamux **out, const struct skep_mem *mem, bool is_client,
+                   const struct skep_yamux_events *events, void *user);
 
 /** Add the session's unsent bytes to *total, which it shares with others and outlives it (SKEP_HOST_QUEUED_MAX). Before anything is written. */
 void skep_yamux_share_queued(struct skep_yamux *session, size_t *total);
@@ -73,7 +75,8 @@ int skep_yamux_on_time(struct skep_yamux *session, uint64_t now_us); /* 0 or SKE
 
 uint64_t skep_yamux_rtt_us(const struct skep_yamux *session); /* smoothed from pings; 0 unknown */
 size_t skep_yamux_stream_count(const struct skep_yamux *session);
-bool skep_yamux_going_away(const struct skep_yamux *session); /* the peer sent go-away 0: it takes no new streams */
+bool skep_yamux_going_away(
+    const struct skep_yamux *session); /* the peer sent go-away 0: it takes no new streams */
 void skep_yamux_go_away(struct skep_yamux *session, uint32_t code);
 void skep_yamux_stats(const struct skep_yamux *session, struct skep_yamux_stats *out);
 
@@ -86,19 +89,23 @@ bool skep_yamux_has_room(const struct skep_yamux *session, size_t more);
 
 /** @return 0; SKEP_ELIMIT (SKEP_YAMUX_STREAMS_MAX, SKEP_YAMUX_OPENING_MAX), SKEP_ECLOSED (gone away, ids used up), SKEP_ENOMEM.
  *  The SYN rides on the first data frame if some is written before the next pull, else on a window update. */
-int skep_yamux_open(struct skep_yamux *session, struct skep_yamux_stream **out, const struct skep_yamux_stream_events *events, void *user,
-                    size_t low_water);
+int skep_yamux_open(struct skep_yamux *session, struct skep_yamux_stream **out,
+                    const struct skep_yamux_stream_events *events, void *user, size_t low_water);
 
 /** Inbound, from inside on_stream. */
-void skep_yamux_stream_use(struct skep_yamux_stream *stream, const struct skep_yamux_stream_events *events, void *user, size_t low_water);
+void skep_yamux_stream_use(struct skep_yamux_stream *stream,
+                           const struct skep_yamux_stream_events *events, void *user,
+                           size_t low_water);
 
 /** Inbound: it is in use (its negotiation has ended), so it no longer counts for SKEP_YAMUX_BACKLOG_MAX, and its ACK is sent even
  *  if nothing is written. Harmless for other streams and more than once. */
 void skep_yamux_accept(struct skep_yamux_stream *stream);
 
-int skep_yamux_write(struct skep_yamux_stream *stream, skep_bytes data); /* copied; 0, SKEP_ENOMEM, SKEP_ECLOSED */
+int skep_yamux_write(struct skep_yamux_stream *stream,
+                     skep_bytes data); /* copied; 0, SKEP_ENOMEM, SKEP_ECLOSED */
 size_t skep_yamux_queued(const struct skep_yamux_stream *stream);
-void skep_yamux_close_write(struct skep_yamux_stream *stream); /* FIN on an empty frame of its own (interop: js-libp2p) */
+void skep_yamux_close_write(
+    struct skep_yamux_stream *stream); /* FIN on an empty frame of its own (interop: js-libp2p) */
 /** n bytes of on_data are used up. Window goes back in batches of half a window. */
 /** As skep_yamux_close_write(), where the peer has nothing to wait for: the FIN goes with what is sent next, at the latest
  *  SKEP_YAMUX_LATE_FIN_US later (skep_yamux_deadline_us() says so). */

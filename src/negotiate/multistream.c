@@ -30,21 +30,26 @@ void skep_multistream_put(struct skep_buf *out, const char *text)
     skep_buf_put_u8(out, '\n');
 }
 
-void skep_multistream_dial(struct skep_multistream *ms, const struct skep_mem *mem, const char *const *protocols,
-                           size_t protocol_count, struct skep_buf *out)
+void skep_multistream_dial(struct skep_multistream *ms, const struct skep_mem *mem,
+                           const char *const *protocols, size_t protocol_count,
+                           struct skep_buf *out)
 {
     assert(protocol_count > 0);
-    *ms = (struct skep_multistream){
-        .is_dialer = true, .header_sent = true, .mem = mem, .protocols = protocols, .protocol_count = protocol_count};
+    *ms = (struct skep_multistream){.is_dialer = true,
+                                    .header_sent = true,
+                                    .mem = mem,
+                                    .protocols = protocols,
+                                    .protocol_count = protocol_count};
     skep_multistream_put(out, header_text);
     skep_multistream_put(out, protocols[0]);
 }
 
 void skep_multistream_listen(struct skep_multistream *ms, const struct skep_mem *mem,
-                             const char *(*lookup)(void *user, skep_bytes protocol), void *user, bool send_header,
-                             struct skep_buf *out)
+                             const char *(*lookup)(void *user, skep_bytes protocol), void *user,
+                             bool send_header, struct skep_buf *out)
 {
-    *ms = (struct skep_multistream){.header_sent = send_header, .mem = mem, .lookup = lookup, .user = user};
+    *ms = (struct skep_multistream){
+        .header_sent = send_header, .mem = mem, .lookup = lookup, .user = user};
     if (send_header)
         skep_multistream_put(out, header_text);
 }

@@ -10,15 +10,15 @@
 #include "base/limits.h"
 
 struct skep_multistream {
-    int rc;                                   /* the error that ended it, kept */
+    int rc; /* the error that ended it, kept */
     bool is_dialer;
     bool header_seen, header_sent;
     bool done;
-    uint16_t token_len;                       /* bytes of `token` held so far, its length prefix included */
-    uint16_t proposals;                       /* listener: answered so far */
-    uint8_t *token;                           /* only while a token is cut: [SKEP_NEGOTIATE_TOKEN_MAX + 2], or NULL */
-    const char *const *protocols;             /* dialler: what to propose, [protocol_count] */
-    size_t protocol_count, proposed;          /* protocols[proposed] awaits its answer */
+    uint16_t token_len; /* bytes of `token` held so far, its length prefix included */
+    uint16_t proposals; /* listener: answered so far */
+    uint8_t *token;     /* only while a token is cut: [SKEP_NEGOTIATE_TOKEN_MAX + 2], or NULL */
+    const char *const *protocols;    /* dialler: what to propose, [protocol_count] */
+    size_t protocol_count, proposed; /* protocols[proposed] awaits its answer */
     /** Listener: is it served? @return the static or long-lived name to keep, or NULL. */
     const char *(*lookup)(void *user, skep_bytes protocol);
     void *user;
@@ -28,13 +28,15 @@ struct skep_multistream {
 
 /** Dialler: writes header and first proposal to `out` right away. `protocols` outlive the machine. With one protocol the caller
  *  may write what follows at once; the echoes are then checked as they come. */
-void skep_multistream_dial(struct skep_multistream *ms, const struct skep_mem *mem, const char *const *protocols,
-                           size_t protocol_count, struct skep_buf *out);
+void skep_multistream_dial(struct skep_multistream *ms, const struct skep_mem *mem,
+                           const char *const *protocols, size_t protocol_count,
+                           struct skep_buf *out);
 
 /** Listener. Sends its header with the first answer (send_header false; but at once to a peer that sent its header alone and may
  *  be waiting for ours) or before anything came (true, as p2pd does on connections). */
 void skep_multistream_listen(struct skep_multistream *ms, const struct skep_mem *mem,
-                             const char *(*lookup)(void *user, skep_bytes protocol), void *user, bool send_header, struct skep_buf *out);
+                             const char *(*lookup)(void *user, skep_bytes protocol), void *user,
+                             bool send_header, struct skep_buf *out);
 
 /** Move `in` past what belongs to the negotiation; answers are appended to `out`.
  *  @return 1 done (ms->chosen; the rest of `in` is the protocol's); 0 more is needed; SKEP_EPEER_UNSUPPORTED (dialler: all refused),

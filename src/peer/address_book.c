@@ -15,7 +15,7 @@ struct address {
 
 struct known_peer {
     UT_hash_handle hh;
-    struct skep_list used; /* in the book's list */
+    struct skep_list used;      /* in the book's list */
     struct skep_list addresses; /* most recently confirmed first */
     size_t count;
     struct skep_peer_id id;
@@ -29,7 +29,8 @@ struct skep_address_book {
     uint64_t peers_dropped, addresses_dropped;
 };
 
-int skep_address_book_new(struct skep_address_book **out, const struct skep_mem *mem, size_t peers_max)
+int skep_address_book_new(struct skep_address_book **out, const struct skep_mem *mem,
+                          size_t peers_max)
 {
     struct skep_address_book *book = skep_mem_zalloc(mem, 1, sizeof *book);
 
@@ -50,7 +51,8 @@ static size_t size_of(const struct address *address)
     return sizeof *address + address->len;
 }
 
-static void forget_address(struct skep_address_book *book, struct known_peer *peer, struct address *address)
+static void forget_address(struct skep_address_book *book, struct known_peer *peer,
+                           struct address *address)
 {
     skep_list_remove(&address->link);
     peer->count--;
@@ -61,7 +63,7 @@ static void forget_address(struct skep_address_book *book, struct known_peer *pe
 static void forget_addresses(struct skep_address_book *book, struct known_peer *peer)
 {
     SKEP_LIST_EACH(&peer->addresses, node, after)
-        forget_address(book, peer, SKEP_LIST_ITEM(node, struct address, link));
+    forget_address(book, peer, SKEP_LIST_ITEM(node, struct address, link));
 }
 
 static void forget_peer(struct skep_address_book *book, struct known_peer *peer)
@@ -78,7 +80,7 @@ void skep_address_book_free(struct skep_address_book *book)
     if (!book)
         return;
     SKEP_LIST_EACH(&book->used, node, after)
-        forget_peer(book, SKEP_LIST_ITEM(node, struct known_peer, used));
+    forget_peer(book, SKEP_LIST_ITEM(node, struct known_peer, used));
     skep_mem_free(book->mem, book);
 }
 
@@ -127,7 +129,8 @@ static void keep_bounds(struct skep_address_book *book)
 
 static struct address *find_address(struct known_peer *peer, skep_bytes binary)
 {
-    SKEP_LIST_EACH(&peer->addresses, node, after) {
+    SKEP_LIST_EACH(&peer->addresses, node, after)
+    {
         struct address *address = SKEP_LIST_ITEM(node, struct address, link);
 
         if (skep_bytes_equal(skep_bytes_of(address->binary, address->len), binary))
@@ -140,10 +143,12 @@ static void forget_first_to_expire(struct skep_address_book *book, struct known_
 {
     struct address *first = NULL;
 
-    SKEP_LIST_EACH(&peer->addresses, node, after) {
+    SKEP_LIST_EACH(&peer->addresses, node, after)
+    {
         struct address *address = SKEP_LIST_ITEM(node, struct address, link);
 
-        if (!first || address->expires_us <= first->expires_us) /* of equals the one confirmed longest ago */
+        if (!first ||
+            address->expires_us <= first->expires_us) /* of equals the one confirmed longest ago */
             first = address;
     }
     if (first)
@@ -194,20 +199,22 @@ void skep_address_book_clear(struct skep_address_book *book, const struct skep_p
         forget_peer(book, peer);
 }
 
-size_t skep_address_book_get(struct skep_address_book *book, const struct skep_peer_id *id, uint64_t now_us,
-                             struct skep_multiaddr *out, size_t cap)
+size_t skep_address_book_get(struct skep_address_book *book, const struct skep_peer_id *id,
+                             uint64_t now_us, struct skep_multiaddr *out, size_t cap)
 {
     struct known_peer *peer = find_peer(book, id);
     size_t count = 0;
 
     if (!peer)
         return 0;
-    SKEP_LIST_EACH(&peer->addresses, node, after) {
+    SKEP_LIST_EACH(&peer->addresses, node, after)
+    {
         struct address *address = SKEP_LIST_ITEM(node, struct address, link);
 
         if (address->expires_us <= now_us)
             forget_address(book, peer, address);
-        else if (count < cap && skep_multiaddr_decode(&out[count], skep_bytes_of(address->binary, address->len)) == 0)
+        else if (count < cap && skep_multiaddr_decode(
+                                    &out[count], skep_bytes_of(address->binary, address->len)) == 0)
             count++;
     }
     if (peer->count == 0)
@@ -217,6 +224,6 @@ size_t skep_address_book_get(struct skep_address_book *book, const struct skep_p
 
 struct skep_address_book_stats skep_address_book_stats(const struct skep_address_book *book)
 {
-    return (struct skep_address_book_stats){
-        HASH_COUNT(book->peers), book->bytes, book->peers_dropped, book->addresses_dropped};
+    return (struct skep_address_book_stats){HASH_COUNT(book->peers), book->bytes,
+                                            book->peers_dropped, book->addresses_dropped};
 }

@@ -8,7 +8,8 @@
 struct skep_address_book;
 
 /** A book of up to peers_max peers and SKEP_ADDRESS_BOOK_BYTES_PER_PEER bytes for each of them on average. */
-int skep_address_book_new(struct skep_address_book **out, const struct skep_mem *mem, size_t peers_max);
+int skep_address_book_new(struct skep_address_book **out, const struct skep_mem *mem,
+                          size_t peers_max);
 void skep_address_book_free(struct skep_address_book *book);
 
 /** Add one, good until expires_us (monotonic; later wins). addr->peer is ignored. Beyond SKEP_ADDRESSES_PER_PEER_MAX the one
@@ -21,8 +22,8 @@ void skep_address_book_clear(struct skep_address_book *book, const struct skep_p
 
 /** The addresses of a peer still good at now_us, most recently confirmed first.
  *  @return how many were written to out[0..cap). */
-size_t skep_address_book_get(struct skep_address_book *book, const struct skep_peer_id *peer, uint64_t now_us,
-                             struct skep_multiaddr *out, size_t cap);
+size_t skep_address_book_get(struct skep_address_book *book, const struct skep_peer_id *peer,
+                             uint64_t now_us, struct skep_multiaddr *out, size_t cap);
 
 /** What it holds, and how often a bound made it forget something. */
 struct skep_address_book_stats {

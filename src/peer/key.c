@@ -8,11 +8,13 @@ enum { FIELD_TYPE = 1, FIELD_DATA = 2 };
 
 static void put_key_message(struct skep_buf *out, enum skep_key_type type, skep_bytes data)
 {
-    skep_pb_put_varint(out, FIELD_TYPE, (uint64_t)type); /* required in proto2: written also when it is 0 */
+    skep_pb_put_varint(out, FIELD_TYPE,
+                       (uint64_t)type); /* required in proto2: written also when it is 0 */
     skep_pb_put_bytes(out, FIELD_DATA, data);
 }
 
-int skep_identity_init(struct skep_identity *identity, const struct skep_mem *mem, struct skep_private_key *key)
+int skep_identity_init(struct skep_identity *identity, const struct skep_mem *mem,
+                       struct skep_private_key *key)
 {
     struct skep_buf data;
     int rc;
@@ -33,7 +35,8 @@ out:
     return rc;
 }
 
-int skep_identity_from_seed(struct skep_identity *identity, const struct skep_mem *mem, const uint8_t seed[SKEP_ED25519_LEN])
+int skep_identity_from_seed(struct skep_identity *identity, const struct skep_mem *mem,
+                            const uint8_t seed[SKEP_ED25519_LEN])
 {
     struct skep_private_key *key;
     int rc = skep_private_key_from_ed25519(&key, mem, seed);
@@ -50,7 +53,8 @@ void skep_identity_fini(struct skep_identity *identity)
 }
 
 /* Seed ‖ public key, or the older form with the public key once more behind it (peer-ids, "Ed25519"). */
-static int identity_of_ed25519(struct skep_identity *identity, const struct skep_mem *mem, skep_bytes data)
+static int identity_of_ed25519(struct skep_identity *identity, const struct skep_mem *mem,
+                               skep_bytes data)
 {
     enum { LEN = SKEP_ED25519_LEN };
     uint8_t public_key[LEN];
@@ -59,7 +63,8 @@ static int identity_of_ed25519(struct skep_identity *identity, const struct skep
 
     if (data.len != (size_t)2 * LEN && data.len != (size_t)3 * LEN)
         return SKEP_EKEY;
-    if (data.len == (size_t)3 * LEN && memcmp(data.data + LEN, data.data + (size_t)2 * LEN, LEN) != 0)
+    if (data.len == (size_t)3 * LEN &&
+        memcmp(data.data + LEN, data.data + (size_t)2 * LEN, LEN) != 0)
         return SKEP_EKEY;
     if ((rc = skep_identity_from_seed(identity, mem, data.data)) < 0)
         return rc;

@@ -15,13 +15,16 @@ struct skep_identity {
 };
 
 /** Takes `key` over, also on failure. @return 0, SKEP_ENOMEM, SKEP_ECRYPTO. */
-int skep_identity_init(struct skep_identity *identity, const struct skep_mem *mem, struct skep_private_key *key);
+int skep_identity_init(struct skep_identity *identity, const struct skep_mem *mem,
+                       struct skep_private_key *key);
 /** A new Ed25519 identity from a seed of 32 random bytes. */
-int skep_identity_from_seed(struct skep_identity *identity, const struct skep_mem *mem, const uint8_t seed[SKEP_ED25519_LEN]);
+int skep_identity_from_seed(struct skep_identity *identity, const struct skep_mem *mem,
+                            const uint8_t seed[SKEP_ED25519_LEN]);
 void skep_identity_fini(struct skep_identity *identity);
 
 /** The bytes of an identity file: a PrivateKey message. @return 0; SKEP_EKEY. */
-int skep_identity_parse(struct skep_identity *identity, const struct skep_mem *mem, skep_bytes file);
+int skep_identity_parse(struct skep_identity *identity, const struct skep_mem *mem,
+                        skep_bytes file);
 int skep_identity_serialize(const struct skep_identity *identity, struct skep_buf *file);
 
 /** Split a PublicKey message. @return 0; SKEP_EPEER_AUTH: malformed or of an unknown type. */

@@ -8,7 +8,13 @@
 #include "base/varint.h"
 
 enum {
-    CODE_IP4 = 4, CODE_TCP = 6, CODE_IP6 = 41, CODE_DNS = 53, CODE_DNS4 = 54, CODE_DNS6 = 55, CODE_P2P = 421,
+    CODE_IP4 = 4,
+    CODE_TCP = 6,
+    CODE_IP6 = 41,
+    CODE_DNS = 53,
+    CODE_DNS4 = 54,
+    CODE_DNS6 = 55,
+    CODE_P2P = 421,
 };
 
 enum { LEN_PREFIXED = -1 };
@@ -18,16 +24,46 @@ static const struct protocol {
     uint16_t code;
     int16_t len;
 } protocols[] = {
-    {CODE_IP4, 4},           {CODE_TCP, 2},           {33, 2 /* dccp */},       {CODE_IP6, 16},
-    {42, LEN_PREFIXED /* ip6zone */}, {43, 1 /* ipcidr */}, {CODE_DNS, LEN_PREFIXED}, {CODE_DNS4, LEN_PREFIXED},
-    {CODE_DNS6, LEN_PREFIXED}, {56, LEN_PREFIXED /* dnsaddr */}, {132, 2 /* sctp */}, {273, 2 /* udp */},
-    {275, 0 /* p2p-webrtc-star */}, {276, 0 /* p2p-webrtc-direct */}, {277, 0 /* p2p-stardust */}, {280, 0 /* webrtc-direct */},
-    {281, 0 /* webrtc */},   {290, 0 /* p2p-circuit */}, {301, 0 /* udt */},    {302, 0 /* utp */},
-    {400, LEN_PREFIXED /* unix */}, {CODE_P2P, LEN_PREFIXED}, {443, 0 /* https */}, {444, 12 /* onion */},
-    {445, 37 /* onion3 */},  {446, LEN_PREFIXED /* garlic64 */}, {447, LEN_PREFIXED /* garlic32 */}, {448, 0 /* tls */},
-    {449, LEN_PREFIXED /* sni */}, {454, 0 /* noise */}, {460, 0 /* quic */},   {461, 0 /* quic-v1 */},
-    {465, 0 /* webtransport */}, {466, LEN_PREFIXED /* certhash */}, {477, 0 /* ws */}, {478, 0 /* wss */},
-    {479, 0 /* p2p-websocket-star */}, {480, 0 /* http */}, {481, LEN_PREFIXED /* http-path */}, {777, LEN_PREFIXED /* memory */},
+    {CODE_IP4, 4},
+    {CODE_TCP, 2},
+    {33, 2 /* dccp */},
+    {CODE_IP6, 16},
+    {42, LEN_PREFIXED /* ip6zone */},
+    {43, 1 /* ipcidr */},
+    {CODE_DNS, LEN_PREFIXED},
+    {CODE_DNS4, LEN_PREFIXED},
+    {CODE_DNS6, LEN_PREFIXED},
+    {56, LEN_PREFIXED /* dnsaddr */},
+    {132, 2 /* sctp */},
+    {273, 2 /* udp */},
+    {275, 0 /* p2p-webrtc-star */},
+    {276, 0 /* p2p-webrtc-direct */},
+    {277, 0 /* p2p-stardust */},
+    {280, 0 /* webrtc-direct */},
+    {281, 0 /* webrtc */},
+    {290, 0 /* p2p-circuit */},
+    {301, 0 /* udt */},
+    {302, 0 /* utp */},
+    {400, LEN_PREFIXED /* unix */},
+    {CODE_P2P, LEN_PREFIXED},
+    {443, 0 /* https */},
+    {444, 12 /* onion */},
+    {445, 37 /* onion3 */},
+    {446, LEN_PREFIXED /* garlic64 */},
+    {447, LEN_PREFIXED /* garlic32 */},
+    {448, 0 /* tls */},
+    {449, LEN_PREFIXED /* sni */},
+    {454, 0 /* noise */},
+    {460, 0 /* quic */},
+    {461, 0 /* quic-v1 */},
+    {465, 0 /* webtransport */},
+    {466, LEN_PREFIXED /* certhash */},
+    {477, 0 /* ws */},
+    {478, 0 /* wss */},
+    {479, 0 /* p2p-websocket-star */},
+    {480, 0 /* http */},
+    {481, LEN_PREFIXED /* http-path */},
+    {777, LEN_PREFIXED /* memory */},
 };
 
 struct part {
@@ -77,7 +113,8 @@ static int set_name(struct skep_multiaddr *out, enum skep_addr_kind kind, skep_b
     for (size_t i = 0; i < name.len; i++) {
         uint8_t c = name.data[i];
 
-        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '-' && c != '_' && c != '.')
+        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+            c != '-' && c != '_' && c != '.')
             return SKEP_EMULTIADDR;
     }
     out->kind = kind;
@@ -112,7 +149,8 @@ static int decode_parts(struct skep_multiaddr *out, skep_bytes binary)
     rc = next_part(&binary, &part);
     if (rc == 0)
         return 0;
-    if (rc < 0 || part.code != CODE_P2P || binary.len > 0 || skep_peer_id_from_bytes(&out->peer, part.value) < 0)
+    if (rc < 0 || part.code != CODE_P2P || binary.len > 0 ||
+        skep_peer_id_from_bytes(&out->peer, part.value) < 0)
         return SKEP_EMULTIADDR;
     return 0;
 }
@@ -132,10 +170,8 @@ static const struct {
     const char *name;
     uint8_t code, len;
 } hosts[] = {
-    [SKEP_ADDR_IP4] = {"ip4", CODE_IP4, 4},
-    [SKEP_ADDR_IP6] = {"ip6", CODE_IP6, 16},
-    [SKEP_ADDR_DNS] = {"dns", CODE_DNS, 0},
-    [SKEP_ADDR_DNS4] = {"dns4", CODE_DNS4, 0},
+    [SKEP_ADDR_IP4] = {"ip4", CODE_IP4, 4},    [SKEP_ADDR_IP6] = {"ip6", CODE_IP6, 16},
+    [SKEP_ADDR_DNS] = {"dns", CODE_DNS, 0},    [SKEP_ADDR_DNS4] = {"dns4", CODE_DNS4, 0},
     [SKEP_ADDR_DNS6] = {"dns6", CODE_DNS6, 0},
 };
 
@@ -144,8 +180,10 @@ static bool is_ip(const struct skep_multiaddr *addr)
     return addr->kind == SKEP_ADDR_IP4 || addr->kind == SKEP_ADDR_IP6;
 }
 
-_Static_assert(SKEP_MULTIADDR_LEN_MAX >= 3 + SKEP_DNS_NAME_MAX + 3 + 3 + SKEP_PEER_ID_LEN_MAX, "the longest we write");
-_Static_assert(SKEP_MULTIADDR_TEXT_MAX >= 6 + SKEP_DNS_NAME_MAX + 10 + 5 + SKEP_PEER_ID_TEXT_MAX, "the longest we write");
+_Static_assert(SKEP_MULTIADDR_LEN_MAX >= 3 + SKEP_DNS_NAME_MAX + 3 + 3 + SKEP_PEER_ID_LEN_MAX,
+               "the longest we write");
+_Static_assert(SKEP_MULTIADDR_TEXT_MAX >= 6 + SKEP_DNS_NAME_MAX + 10 + 5 + SKEP_PEER_ID_TEXT_MAX,
+               "the longest we write");
 
 size_t skep_multiaddr_encode(uint8_t *out, const struct skep_multiaddr *addr, bool with_peer)
 {
@@ -183,8 +221,8 @@ char *skep_multiaddr_text(char *out, const struct skep_multiaddr *addr)
         memcpy(host, addr->name, sizeof host);
     if (has_peer)
         skep_peer_id_text(peer, &addr->peer);
-    snprintf(out, SKEP_MULTIADDR_TEXT_MAX, "/%s/%s/tcp/%u%s%s", hosts[addr->kind].name, host, (unsigned)addr->port,
-             has_peer ? "/p2p/" : "", peer);
+    snprintf(out, SKEP_MULTIADDR_TEXT_MAX, "/%s/%s/tcp/%u%s%s", hosts[addr->kind].name, host,
+             (unsigned)addr->port, has_peer ? "/p2p/" : "", peer);
     return out;
 }
 
@@ -215,7 +253,9 @@ static int parse_host(struct skep_multiaddr *out, skep_bytes kind, skep_bytes va
             return SKEP_EMULTIADDR;
         memcpy(text, value.data, value.len);
         text[value.len] = '\0';
-        return inet_pton(out->kind == SKEP_ADDR_IP4 ? AF_INET : AF_INET6, text, out->ip) == 1 ? 0 : SKEP_EMULTIADDR;
+        return inet_pton(out->kind == SKEP_ADDR_IP4 ? AF_INET : AF_INET6, text, out->ip) == 1
+                   ? 0
+                   : SKEP_EMULTIADDR;
     }
     return SKEP_EMULTIADDR;
 }
@@ -243,15 +283,16 @@ static int parse_parts(struct skep_multiaddr *out, skep_bytes text)
 
     if (!next_word(&text, &kind) || !next_word(&text, &value) || parse_host(out, kind, value) < 0)
         return SKEP_EMULTIADDR;
-    if (!next_word(&text, &kind) || !skep_bytes_equal(kind, skep_bytes_str("tcp")) || !next_word(&text, &value) ||
-        parse_port(out, value) < 0)
+    if (!next_word(&text, &kind) || !skep_bytes_equal(kind, skep_bytes_str("tcp")) ||
+        !next_word(&text, &value) || parse_port(out, value) < 0)
         return SKEP_EMULTIADDR;
     if (text.len == 0)
         return 0;
     if (!next_word(&text, &kind) || !next_word(&text, &value) || text.len > 0)
         return SKEP_EMULTIADDR;
     /* "/ipfs" is what "/p2p" was called, and people still paste it. */
-    if (!skep_bytes_equal(kind, skep_bytes_str("p2p")) && !skep_bytes_equal(kind, skep_bytes_str("ipfs")))
+    if (!skep_bytes_equal(kind, skep_bytes_str("p2p")) &&
+        !skep_bytes_equal(kind, skep_bytes_str("ipfs")))
         return SKEP_EMULTIADDR;
     return skep_peer_id_from_text(&out->peer, value) < 0 ? SKEP_EMULTIADDR : 0;
 }

@@ -8,7 +8,8 @@
 /* Multihash codes and the bytes in front of the digest in a CIDv1 of codec libp2p-key (0x72). */
 enum { IDENTITY = 0x00, SHA2_256 = 0x12, CID_VERSION = 0x01, CODEC_LIBP2P_KEY = 0x72 };
 
-_Static_assert(SKEP_PEER_ID_TEXT_MAX > SKEP_PEER_ID_LEN_MAX * 138 / 100 + 1, "base58 takes log 256 / log 58 < 1.38 digits a byte");
+_Static_assert(SKEP_PEER_ID_TEXT_MAX > SKEP_PEER_ID_LEN_MAX * 138 / 100 + 1,
+               "base58 takes log 256 / log 58 < 1.38 digits a byte");
 
 void skep_peer_id_from_public_key(struct skep_peer_id *out, skep_bytes public_key_message)
 {

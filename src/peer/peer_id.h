@@ -7,9 +7,9 @@
 #include "crypto/sign.h"
 
 enum {
-    SKEP_PEER_ID_LEN_MAX = 47,      /* identity multihash of a key message of up to 42 bytes: 44 */
-    SKEP_PEER_ID_TEXT_MAX = 80,     /* base58 text and its terminator */
-    SKEP_PEER_ID_INLINE_MAX = 42,   /* a longer key message is hashed with SHA-256 */
+    SKEP_PEER_ID_LEN_MAX = 47,    /* identity multihash of a key message of up to 42 bytes: 44 */
+    SKEP_PEER_ID_TEXT_MAX = 80,   /* base58 text and its terminator */
+    SKEP_PEER_ID_INLINE_MAX = 42, /* a longer key message is hashed with SHA-256 */
 };
 
 struct skep_peer_id {

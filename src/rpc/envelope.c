@@ -44,7 +44,8 @@ static uint8_t *put_start(uint8_t *to, const uint8_t *call_id, size_t nested_len
     return put_field(to, FIELD_CALL_ID, skep_bytes_of(call_id, SKEP_CALL_ID_LEN));
 }
 
-size_t skep_envelope_call_head(uint8_t *out, const uint8_t call_id[SKEP_CALL_ID_LEN], skep_bytes peer, skep_bytes method, size_t body_len)
+size_t skep_envelope_call_head(uint8_t *out, const uint8_t call_id[SKEP_CALL_ID_LEN],
+                               skep_bytes peer, skep_bytes method, size_t body_len)
 {
     size_t nested_len;
     uint8_t *to;
@@ -61,7 +62,8 @@ size_t skep_envelope_call_head(uint8_t *out, const uint8_t call_id[SKEP_CALL_ID_
     return (size_t)(to - out);
 }
 
-size_t skep_envelope_answer_head(uint8_t *out, const uint8_t call_id[SKEP_CALL_ID_LEN], bool is_error, size_t body_len)
+size_t skep_envelope_answer_head(uint8_t *out, const uint8_t call_id[SKEP_CALL_ID_LEN],
+                                 bool is_error, size_t body_len)
 {
     size_t nested_len;
     uint8_t *to;

@@ -15,10 +15,12 @@ enum { SKEP_CALL_ID_LEN = 16, SKEP_ENVELOPE_HEAD_MAX = 64 + 64 + SKEP_METHOD_LEN
 
 /** Write what goes before the body of a request. `out` has SKEP_ENVELOPE_HEAD_MAX.
  *  @return its length; 0: the message would pass SKEP_UNARY_MESSAGE_MAX. */
-size_t skep_envelope_call_head(uint8_t *out, const uint8_t call_id[SKEP_CALL_ID_LEN], skep_bytes peer, skep_bytes method, size_t body_len);
+size_t skep_envelope_call_head(uint8_t *out, const uint8_t call_id[SKEP_CALL_ID_LEN],
+                               skep_bytes peer, skep_bytes method, size_t body_len);
 
 /** Write what goes before a response (is_error: before the text of an error). @return as above. */
-size_t skep_envelope_answer_head(uint8_t *out, const uint8_t call_id[SKEP_CALL_ID_LEN], bool is_error, size_t body_len);
+size_t skep_envelope_answer_head(uint8_t *out, const uint8_t call_id[SKEP_CALL_ID_LEN],
+                                 bool is_error, size_t body_len);
 
 /** Cuts one length-prefixed message out of a stream. Holds no more than what has arrived, whatever the prefix says. */
 struct skep_envelope_reader {
@@ -30,7 +32,13 @@ struct skep_envelope_reader {
  *  SKEP_EPEER_FRAME, SKEP_ENOMEM. Clear reader->held before the next message. */
 int skep_envelope_next(struct skep_envelope_reader *reader, skep_bytes *in, skep_bytes *message);
 
-enum skep_envelope_kind { SKEP_ENVELOPE_NONE, SKEP_ENVELOPE_CALL, SKEP_ENVELOPE_RESPONSE, SKEP_ENVELOPE_ERROR, SKEP_ENVELOPE_CANCEL };
+enum skep_envelope_kind {
+    SKEP_ENVELOPE_NONE,
+    SKEP_ENVELOPE_CALL,
+    SKEP_ENVELOPE_RESPONSE,
+    SKEP_ENVELOPE_ERROR,
+    SKEP_ENVELOPE_CANCEL
+};
 
 struct skep_envelope {
     enum skep_envelope_kind kind;

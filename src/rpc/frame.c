@@ -32,7 +32,8 @@ static int hold(struct skep_rpc_frame_reader *reader, skep_bytes *in, size_t wan
     return held->rc < 0 ? held->rc : held->len >= want;
 }
 
-static int next_held(struct skep_rpc_frame_reader *reader, skep_bytes *in, struct skep_rpc_frame *frame)
+static int next_held(struct skep_rpc_frame_reader *reader, skep_bytes *in,
+                     struct skep_rpc_frame *frame)
 {
     size_t body_len;
     int rc;
@@ -51,7 +52,8 @@ static int next_held(struct skep_rpc_frame_reader *reader, skep_bytes *in, struc
     return 1;
 }
 
-int skep_rpc_frame_next(struct skep_rpc_frame_reader *reader, skep_bytes *in, struct skep_rpc_frame *frame)
+int skep_rpc_frame_next(struct skep_rpc_frame_reader *reader, skep_bytes *in,
+                        struct skep_rpc_frame *frame)
 {
     if (reader->complete) {
         skep_buf_clear(&reader->held);

@@ -25,7 +25,8 @@ void skep_rpc_frame_head(uint8_t out[SKEP_RPC_FRAME_HEAD_LEN], uint8_t marker, s
 
 /** Move *in past the next frame; its body is a view into *in's bytes or the reader, good until the next call.
  *  @return 1; 0: more is needed; SKEP_EPEER_FRAME (marker), SKEP_EPEER_LIMIT (length), SKEP_ENOMEM. */
-int skep_rpc_frame_next(struct skep_rpc_frame_reader *reader, skep_bytes *in, struct skep_rpc_frame *frame);
+int skep_rpc_frame_next(struct skep_rpc_frame_reader *reader, skep_bytes *in,
+                        struct skep_rpc_frame *frame);
 
 /** The text of an RPCError body, cut to SKEP_ERROR_TEXT_MAX; empty where there is none or it is malformed. */
 skep_bytes skep_rpc_frame_error_text(skep_bytes body);

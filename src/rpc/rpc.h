@@ -35,14 +35,16 @@ typedef void skep_rpc_handler(void *user, struct skep_rpc_request *request);
 /** Many messages each way (docs/wire.md b.2). */
 struct skep_rpc_stream;
 struct skep_rpc_stream_events {
-    void (*on_message)(struct skep_rpc_stream *stream, void *user, skep_bytes message); /* whole; then skep_rpc_stream_consume() */
+    void (*on_message)(struct skep_rpc_stream *stream, void *user,
+                       skep_bytes message); /* whole; then skep_rpc_stream_consume() */
     void (*on_writable)(struct skep_rpc_stream *stream, void *user);
     /** The other side ended its messages: for a caller, the call has ended and nothing more follows; a handler may still answer. */
     void (*on_end)(struct skep_rpc_stream *stream, void *user);
     /** It failed: SKEP_EPEER_REMOTE with text, SKEP_ELOST, SKEP_ECANCELED (handler: the caller gave up) … The last event. */
     void (*on_error)(struct skep_rpc_stream *stream, void *user, int rc, skep_bytes text);
 };
-typedef void skep_rpc_stream_handler(void *user, struct skep_rpc_stream *stream, const struct skep_peer_id *peer);
+typedef void skep_rpc_stream_handler(void *user, struct skep_rpc_stream *stream,
+                                     const struct skep_peer_id *peer);
 
 /** Connecting to an initial peer. Embedded by the caller, as skep_rpc_call. */
 struct skep_rpc_dial {
@@ -51,18 +53,21 @@ struct skep_rpc_dial {
 };
 
 struct skep_rpc_ops {
-    int (*call)(struct skep_rpc *rpc, struct skep_rpc_call *call, const struct skep_peer_id *peer, const char *method,
-                skep_bytes request, uint64_t timeout_us);
+    int (*call)(struct skep_rpc *rpc, struct skep_rpc_call *call, const struct skep_peer_id *peer,
+                const char *method, skep_bytes request, uint64_t timeout_us);
     void (*cancel)(struct skep_rpc *rpc, struct skep_rpc_call *call);
     int (*serve)(struct skep_rpc *rpc, const char *method, skep_rpc_handler *handler, void *user);
     void (*unserve)(struct skep_rpc *rpc, const char *method);
     void (*reply)(struct skep_rpc_request *request, skep_bytes response);
     void (*fail)(struct skep_rpc_request *request, skep_bytes text);
 
-    int (*stream_open)(struct skep_rpc *rpc, struct skep_rpc_stream **out, const struct skep_peer_id *peer, const char *method,
+    int (*stream_open)(struct skep_rpc *rpc, struct skep_rpc_stream **out,
+                       const struct skep_peer_id *peer, const char *method,
                        const struct skep_rpc_stream_events *events, void *user);
-    int (*stream_serve)(struct skep_rpc *rpc, const char *method, skep_rpc_stream_handler *handler, void *user);
-    void (*stream_use)(struct skep_rpc_stream *stream, const struct skep_rpc_stream_events *events, void *user);
+    int (*stream_serve)(struct skep_rpc *rpc, const char *method, skep_rpc_stream_handler *handler,
+                        void *user);
+    void (*stream_use)(struct skep_rpc_stream *stream, const struct skep_rpc_stream_events *events,
+                       void *user);
     int (*stream_send)(struct skep_rpc_stream *stream, skep_bytes message);
     void (*stream_end)(struct skep_rpc_stream *stream);
     void (*stream_fail)(struct skep_rpc_stream *stream, skep_bytes text);
@@ -70,10 +75,13 @@ struct skep_rpc_ops {
     void (*stream_cancel)(struct skep_rpc_stream *stream);
     size_t (*stream_queued)(const struct skep_rpc_stream *stream);
 
-    int (*dial)(struct skep_rpc *rpc, struct skep_rpc_dial *dial, const char *maddr, uint64_t timeout_us);
+    int (*dial)(struct skep_rpc *rpc, struct skep_rpc_dial *dial, const char *maddr,
+                uint64_t timeout_us);
     void (*dial_cancel)(struct skep_rpc *rpc, struct skep_rpc_dial *dial);
-    void (*hint)(struct skep_rpc *rpc, const struct skep_peer_id *peer, const struct skep_peer_id *via);
-    uint64_t (*rtt_us)(struct skep_rpc *rpc, const struct skep_peer_id *peer); /* 0: unknown or not connected */
+    void (*hint)(struct skep_rpc *rpc, const struct skep_peer_id *peer,
+                 const struct skep_peer_id *via);
+    uint64_t (*rtt_us)(struct skep_rpc *rpc,
+                       const struct skep_peer_id *peer); /* 0: unknown or not connected */
 };
 
 struct skep_rpc {
@@ -85,8 +93,9 @@ struct skep_rpc {
 /** Call `method` ("DHTProtocol.rpc_find") at a peer; connects where needed. `request` is copied.
  *  timeout_us counts from now, connecting and waiting in line included; SKEP_NEVER_US: none.
  *  @return 0, and `done` follows exactly once unless cancelled; SKEP_ELIMIT, SKEP_ENOMEM, SKEP_ESIZE, SKEP_ESELF, and it never does. */
-static inline int skep_rpc_call_start(struct skep_rpc *rpc, struct skep_rpc_call *call, const struct skep_peer_id *peer,
-                                      const char *method, skep_bytes request, uint64_t timeout_us)
+static inline int skep_rpc_call_start(struct skep_rpc *rpc, struct skep_rpc_call *call,
+                                      const struct skep_peer_id *peer, const char *method,
+                                      skep_bytes request, uint64_t timeout_us)
 {
     return rpc->ops->call(rpc, call, peer, method, request, timeout_us);
 }
@@ -99,7 +108,8 @@ static inline void skep_rpc_call_cancel(struct skep_rpc *rpc, struct skep_rpc_ca
 
 /** Answer `method` from now on. @return 0; SKEP_EEXIST, SKEP_ENOMEM. Handlers may be added and removed at run time; requests in
  *  progress at unserve are failed with "CancelledError()". */
-static inline int skep_rpc_serve(struct skep_rpc *rpc, const char *method, skep_rpc_handler *handler, void *user)
+static inline int skep_rpc_serve(struct skep_rpc *rpc, const char *method,
+                                 skep_rpc_handler *handler, void *user)
 {
     return rpc->ops->serve(rpc, method, handler, user);
 }
@@ -117,11 +127,14 @@ static inline void skep_rpc_reply(struct skep_rpc_request *request, skep_bytes r
 /** Answer with an error; by hivemind's custom the text is like Python's repr: "KeyError('ffn.0')". */
 static inline void skep_rpc_fail(struct skep_rpc_request *request, const char *text)
 {
-    (request->rpc->ops->fail)(request, skep_bytes_str(text)); /* in parentheses: a test library has a macro of that name */
+    (request->rpc->ops->fail)(
+        request,
+        skep_bytes_str(text)); /* in parentheses: a test library has a macro of that name */
 }
 
 /** Connect to an initial peer by multiaddr text; `done` gets its peer id. */
-static inline int skep_rpc_dial_start(struct skep_rpc *rpc, struct skep_rpc_dial *dial, const char *maddr, uint64_t timeout_us)
+static inline int skep_rpc_dial_start(struct skep_rpc *rpc, struct skep_rpc_dial *dial,
+                                      const char *maddr, uint64_t timeout_us)
 {
     return rpc->ops->dial(rpc, dial, maddr, timeout_us);
 }
@@ -132,7 +145,8 @@ static inline void skep_rpc_dial_cancel(struct skep_rpc *rpc, struct skep_rpc_di
 }
 
 /** `peer` was named to us by `via`: ask that one first for its address. May be NULL in ops. */
-static inline void skep_rpc_hint(struct skep_rpc *rpc, const struct skep_peer_id *peer, const struct skep_peer_id *via)
+static inline void skep_rpc_hint(struct skep_rpc *rpc, const struct skep_peer_id *peer,
+                                 const struct skep_peer_id *via)
 {
     if (rpc->ops->hint)
         rpc->ops->hint(rpc, peer, via);

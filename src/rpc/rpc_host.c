@@ -110,7 +110,8 @@ static void unserve(struct skep_rpc *base, const char *name)
         skep_rpc_stream_unserve(rpc, method);
 }
 
-int skep_rpc_write(struct skep_stream *stream, const uint8_t *head, size_t head_len, skep_bytes body)
+int skep_rpc_write(struct skep_stream *stream, const uint8_t *head, size_t head_len,
+                   skep_bytes body)
 {
     uint8_t whole[SKEP_ENVELOPE_HEAD_MAX + RPC_SMALL_BODY];
     int rc;
@@ -150,7 +151,8 @@ static void on_dialled(struct skep_host_request *request, int rc)
     user->done(user, rc, &peer);
 }
 
-static int dial_start(struct skep_rpc *base, struct skep_rpc_dial *user, const char *maddr, uint64_t timeout_us)
+static int dial_start(struct skep_rpc *base, struct skep_rpc_dial *user, const char *maddr,
+                      uint64_t timeout_us)
 {
     struct rpc_host *rpc = rpc_host_of(base);
     struct skep_multiaddr addr;
@@ -166,7 +168,8 @@ static int dial_start(struct skep_rpc *base, struct skep_rpc_dial *user, const c
     dial->rpc = rpc;
     skep_list_push_back(&rpc->dials, &dial->entry);
     user->state = dial;
-    rc = skep_host_connect(rpc->host, &dial->request, addr.peer.len > 0 ? &addr.peer : NULL, &addr, timeout_us);
+    rc = skep_host_connect(rpc->host, &dial->request, addr.peer.len > 0 ? &addr.peer : NULL, &addr,
+                           timeout_us);
     if (rc < 0)
         dial_release(dial);
     return rc;
@@ -182,7 +185,8 @@ static void dial_cancel(struct skep_rpc *base, struct skep_rpc_dial *user)
     dial_release(dial);
 }
 
-static void hint(struct skep_rpc *base, const struct skep_peer_id *peer, const struct skep_peer_id *via)
+static void hint(struct skep_rpc *base, const struct skep_peer_id *peer,
+                 const struct skep_peer_id *via)
 {
     skep_host_hint(rpc_host_of(base)->host, peer, via);
 }
@@ -254,7 +258,8 @@ void skep_rpc_host_free(struct skep_rpc *base)
         return;
     rpc = rpc_host_of(base);
     rpc->closing = true;
-    SKEP_LIST_EACH (&rpc->dials, node, after) {
+    SKEP_LIST_EACH(&rpc->dials, node, after)
+    {
         struct dial *dial = SKEP_LIST_ITEM(node, struct dial, entry);
 
         skep_host_cancel(rpc->host, &dial->request);
@@ -263,14 +268,15 @@ void skep_rpc_host_free(struct skep_rpc *base)
     skep_rpc_unary_close(rpc);
     skep_rpc_unary_serve_close(rpc);
     skep_rpc_stream_close(rpc);
-    HASH_ITER (hh, rpc->methods, method, next_method) {
+    HASH_ITER(hh, rpc->methods, method, next_method)
+    {
         if (method->handler || method->stream_handler)
             skep_host_unserve(rpc->host, method->name);
         HASH_DEL(rpc->methods, method);
         skep_mem_free(base->env->mem, method);
     }
-    HASH_ITER (hh, rpc->peers, peer, next_peer)
-        drop_peer(rpc, peer);
+    HASH_ITER(hh, rpc->peers, peer, next_peer)
+    drop_peer(rpc, peer);
     skep_env_stop(base->env, &rpc->failed_timer);
     skep_env_stop(base->env, &rpc->receiving_timer);
     skep_mem_free(base->env->mem, rpc);

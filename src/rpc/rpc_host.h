@@ -11,8 +11,9 @@ struct skep_rpc_host_stats {
     uint64_t calls_served;    /* requests given to a handler */
     uint64_t served_canceled; /* their callers gave up */
     uint64_t malformed;       /* streams ended for what the peer sent */
-    uint64_t refused;         /* inbound calls beyond SKEP_HANDLERS_PER_PEER_MAX or SKEP_REQUEST_BYTES_MAX; answers without skep_stream_has_room() */
-    uint64_t oversized;       /* answers that a handler made too large */
+    uint64_t
+        refused; /* inbound calls beyond SKEP_HANDLERS_PER_PEER_MAX or SKEP_REQUEST_BYTES_MAX; answers without skep_stream_has_room() */
+    uint64_t oversized; /* answers that a handler made too large */
     size_t in_flight, queued, handling;
 };
 

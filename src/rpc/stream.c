@@ -137,7 +137,8 @@ static void on_data(struct skep_stream *stream, void *user, skep_bytes data)
         s->rpc->stats.malformed += rc != SKEP_ENOMEM;
         fail_quietly(s, rc);
     }
-    if (!s->gone && !s->is_caller && !skep_rpc_count_held(s->rpc, s->peer, &s->counted, s->reader.held.len)) {
+    if (!s->gone && !s->is_caller &&
+        !skep_rpc_count_held(s->rpc, s->peer, &s->counted, s->reader.held.len)) {
         s->rpc->stats.refused++;
         fail_quietly(s, SKEP_EPEER_LIMIT);
     }
@@ -187,7 +188,8 @@ static const struct skep_stream_events stream_events = {
 
 /* ---- calls of the user ---- */
 
-static struct skep_rpc_stream *stream_new(struct rpc_host *rpc, const struct skep_peer_id *id, struct rpc_method *method)
+static struct skep_rpc_stream *stream_new(struct rpc_host *rpc, const struct skep_peer_id *id,
+                                          struct rpc_method *method)
 {
     struct skep_rpc_stream *s = skep_mem_zalloc(rpc->base.env->mem, 1, sizeof *s);
 
@@ -205,7 +207,8 @@ static struct skep_rpc_stream *stream_new(struct rpc_host *rpc, const struct ske
     return s;
 }
 
-int skep_rpc_stream_open(struct skep_rpc *base, struct skep_rpc_stream **out, const struct skep_peer_id *id, const char *name,
+int skep_rpc_stream_open(struct skep_rpc *base, struct skep_rpc_stream **out,
+                         const struct skep_peer_id *id, const char *name,
                          const struct skep_rpc_stream_events *events, void *user)
 {
     struct rpc_host *rpc = rpc_host_of(base);
@@ -233,7 +236,8 @@ int skep_rpc_stream_open(struct skep_rpc *base, struct skep_rpc_stream **out, co
     return 0;
 }
 
-void skep_rpc_stream_use(struct skep_rpc_stream *s, const struct skep_rpc_stream_events *events, void *user)
+void skep_rpc_stream_use(struct skep_rpc_stream *s, const struct skep_rpc_stream_events *events,
+                         void *user)
 {
     s->events = events;
     s->user = user;
@@ -260,7 +264,10 @@ void skep_rpc_stream_end(struct skep_rpc_stream *s)
     s->ended_out = true;
     if (s->is_caller) {
         skep_rpc_frame_head(mark, SKEP_RPC_FRAME_ERROR, 0);
-        (void)skep_stream_write(s->stream, skep_bytes_of(mark, sizeof mark)); /* out of memory: the handler waits, the user cancels */
+        (void)skep_stream_write(
+            s->stream,
+            skep_bytes_of(mark,
+                          sizeof mark)); /* out of memory: the handler waits, the user cancels */
         return;
     }
     skep_stream_release(s->stream);
@@ -279,7 +286,8 @@ void skep_rpc_stream_fail(struct skep_rpc_stream *s, skep_bytes text)
         return;
     }
     text.len = SKEP_MIN(text.len, (size_t)SKEP_ERROR_TEXT_MAX);
-    frame[SKEP_RPC_FRAME_HEAD_LEN] = 1 << 3 | 2; /* RPCError.message, proto3: left out where empty */
+    frame[SKEP_RPC_FRAME_HEAD_LEN] =
+        1 << 3 | 2; /* RPCError.message, proto3: left out where empty */
     n = text.len > 0 ? 1 + skep_varint_encode(frame + SKEP_RPC_FRAME_HEAD_LEN + 1, text.len) : 0;
     skep_rpc_frame_head(frame, SKEP_RPC_FRAME_ERROR, n + text.len);
     if (skep_rpc_write(s->stream, frame, SKEP_RPC_FRAME_HEAD_LEN + n, text) < 0)
@@ -338,7 +346,8 @@ static void on_stream(void *user, struct skep_stream *stream)
         stream_free(s);
 }
 
-int skep_rpc_stream_serve(struct skep_rpc *base, const char *name, skep_rpc_stream_handler *handler, void *user)
+int skep_rpc_stream_serve(struct skep_rpc *base, const char *name, skep_rpc_stream_handler *handler,
+                          void *user)
 {
     struct rpc_host *rpc = rpc_host_of(base);
     struct rpc_method *method;
@@ -375,7 +384,8 @@ void skep_rpc_stream_unserve(struct rpc_host *rpc, struct rpc_method *method)
     skep_host_unserve(rpc->host, method->name);
     method->stream_handler = NULL;
     while (!skep_list_empty(&method->inbound)) {
-        struct skep_rpc_stream *s = SKEP_LIST_ITEM(method->inbound.next, struct skep_rpc_stream, in_method);
+        struct skep_rpc_stream *s =
+            SKEP_LIST_ITEM(method->inbound.next, struct skep_rpc_stream, in_method);
 
         skep_list_remove(&s->in_method);
         end_served(s);
@@ -385,7 +395,8 @@ void skep_rpc_stream_unserve(struct rpc_host *rpc, struct rpc_method *method)
 void skep_rpc_stream_close(struct rpc_host *rpc)
 {
     while (!skep_list_empty(&rpc->streams)) {
-        struct skep_rpc_stream *s = SKEP_LIST_ITEM(rpc->streams.next, struct skep_rpc_stream, entry);
+        struct skep_rpc_stream *s =
+            SKEP_LIST_ITEM(rpc->streams.next, struct skep_rpc_stream, entry);
 
         assert(!s->busy);
         fail_quietly(s, SKEP_ECANCELED);

@@ -195,7 +195,8 @@ static void on_close(struct skep_stream *stream, void *user, int rc)
         fail(call, rc == 0 ? SKEP_EPEER_RESET : rc);
 }
 
-static const struct skep_stream_events call_events = {.on_data = on_data, .on_eof = on_eof, .on_close = on_close};
+static const struct skep_stream_events call_events = {
+    .on_data = on_data, .on_eof = on_eof, .on_close = on_close};
 
 static void on_timeout(struct skep_timer *timer)
 {
@@ -214,10 +215,12 @@ static int launch(struct call *call, skep_bytes request)
     skep_put_be64(call_id, rpc->call_id_base);
     skep_put_be64(call_id + 8, rpc->call_id_next++);
     head_len = skep_envelope_call_head(head, call_id, skep_peer_id_view(&call->peer->id),
-                                       skep_bytes_of(call->method->name, call->method->name_len), request.len);
+                                       skep_bytes_of(call->method->name, call->method->name_len),
+                                       request.len);
     if (head_len == 0)
         return SKEP_ESIZE;
-    if ((rc = skep_host_open(rpc->host, &call->stream, &call->peer->id, call->method->name, &call_events, call)) < 0)
+    if ((rc = skep_host_open(rpc->host, &call->stream, &call->peer->id, call->method->name,
+                             &call_events, call)) < 0)
         return rc;
     if ((rc = skep_rpc_write(call->stream, head, head_len, request)) < 0) {
         skep_stream_reset(call->stream);
@@ -261,8 +264,9 @@ static int start(struct call *call, skep_bytes request)
     return rc;
 }
 
-int skep_rpc_unary_call(struct skep_rpc *base, struct skep_rpc_call *user, const struct skep_peer_id *id, const char *name,
-                        skep_bytes request, uint64_t timeout_us)
+int skep_rpc_unary_call(struct skep_rpc *base, struct skep_rpc_call *user,
+                        const struct skep_peer_id *id, const char *name, skep_bytes request,
+                        uint64_t timeout_us)
 {
     struct rpc_host *rpc = rpc_host_of(base);
     struct rpc_method *method;
@@ -285,7 +289,8 @@ int skep_rpc_unary_call(struct skep_rpc *base, struct skep_rpc_call *user, const
     call->method = method;
     call->user = user;
     call->timer.fire = on_timeout;
-    if (timeout_us != SKEP_NEVER_US && (rc = skep_env_after(base->env, &call->timer, timeout_us)) < 0)
+    if (timeout_us != SKEP_NEVER_US &&
+        (rc = skep_env_after(base->env, &call->timer, timeout_us)) < 0)
         goto fail;
     if ((rc = start(call, request)) < 0)
         goto fail;
@@ -328,7 +333,8 @@ static void fail_later(struct call *call, int rc)
     call->state = FAILED;
     call->rc = rc;
     skep_list_push_back(&rpc->failed, &call->entry);
-    if (!skep_timer_running(&rpc->failed_timer) && skep_env_after(rpc->base.env, &rpc->failed_timer, 0) < 0)
+    if (!skep_timer_running(&rpc->failed_timer) &&
+        skep_env_after(rpc->base.env, &rpc->failed_timer, 0) < 0)
         fail(call, rc);
 }
 
@@ -360,7 +366,8 @@ static void pump(struct rpc_host *rpc, struct rpc_peer *peer)
     if (peer->pumping)
         return;
     peer->pumping = true;
-    while (!full && !rpc->closing && peer->queued_count > 0 && peer->in_flight < SKEP_CALLS_PER_PEER_MAX) {
+    while (!full && !rpc->closing && peer->queued_count > 0 &&
+           peer->in_flight < SKEP_CALLS_PER_PEER_MAX) {
         struct call *call = SKEP_LIST_ITEM(peer->queued.next, struct call, entry);
         int rc;
 
@@ -387,7 +394,8 @@ void skep_rpc_unary_close(struct rpc_host *rpc)
     struct rpc_peer *peer, *next;
 
     skep_rpc_unary_on_failed(&rpc->failed_timer);
-    HASH_ITER (hh, rpc->peers, peer, next) {
+    HASH_ITER(hh, rpc->peers, peer, next)
+    {
         peer->refs++; /* it stays while we walk */
         while (!skep_list_empty(&peer->queued))
             fail(SKEP_LIST_ITEM(peer->queued.next, struct call, entry), SKEP_ECANCELED);

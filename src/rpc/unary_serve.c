@@ -15,10 +15,10 @@ struct inbound {
     struct rpc_host *rpc;
     struct rpc_method *method;
     struct rpc_peer *peer;
-    struct skep_stream *stream; /* NULL: gone */
+    struct skep_stream *stream;         /* NULL: gone */
     struct skep_envelope_reader reader; /* holds the request while RUNNING */
-    size_t counted;             /* of reader.held */
-    uint64_t moved_us;          /* RECEIVING: when something last arrived */
+    size_t counted;                     /* of reader.held */
+    uint64_t moved_us;                  /* RECEIVING: when something last arrived */
     uint8_t call_id[SKEP_CALL_ID_LEN];
     enum { RECEIVING, RUNNING, ABANDONED } state;
 };
@@ -132,7 +132,8 @@ void skep_rpc_unary_reply(struct skep_rpc_request *request, skep_bytes response)
         answer(inbound, false, response);
     } else if (inbound->stream) {
         inbound->rpc->stats.oversized++;
-        answer(inbound, true, skep_bytes_str("ValueError('the response is larger than 4194304 bytes')"));
+        answer(inbound, true,
+               skep_bytes_str("ValueError('the response is larger than 4194304 bytes')"));
     }
     inbound_put(inbound);
 }
@@ -156,7 +157,8 @@ static bool is_for(const struct rpc_method *method, skep_bytes name)
 
 static bool may_hold(struct inbound *inbound)
 {
-    if (skep_rpc_count_held(inbound->rpc, inbound->peer, &inbound->counted, inbound->reader.held.len))
+    if (skep_rpc_count_held(inbound->rpc, inbound->peer, &inbound->counted,
+                            inbound->reader.held.len))
         return true;
     inbound->rpc->stats.refused++;
     drop(inbound);
@@ -180,14 +182,15 @@ static void on_request(struct inbound *inbound, skep_bytes message, bool more_be
     }
     if (!may_hold(inbound))
         return;
-    if (more_behind || skep_envelope_parse(message, &envelope) < 0 || envelope.kind != SKEP_ENVELOPE_CALL ||
-        !is_for(inbound->method, envelope.method)) {
+    if (more_behind || skep_envelope_parse(message, &envelope) < 0 ||
+        envelope.kind != SKEP_ENVELOPE_CALL || !is_for(inbound->method, envelope.method)) {
         rpc->stats.malformed++;
         drop(inbound);
         return;
     }
     skep_bytes_copy(inbound->call_id, envelope.call_id);
-    inbound->request = (struct skep_rpc_request){.rpc = &rpc->base, .peer = &inbound->peer->id, .data = envelope.body};
+    inbound->request = (struct skep_rpc_request){
+        .rpc = &rpc->base, .peer = &inbound->peer->id, .data = envelope.body};
     inbound->state = RUNNING;
     skep_list_remove(&inbound->entry);
     skep_list_push_back(&rpc->running, &inbound->entry);
@@ -244,7 +247,8 @@ static void on_close(struct skep_stream *stream, void *user, int rc)
         abandon(inbound);
 }
 
-static const struct skep_stream_events inbound_events = {.on_data = on_data, .on_eof = on_eof, .on_close = on_close};
+static const struct skep_stream_events inbound_events = {
+    .on_data = on_data, .on_eof = on_eof, .on_close = on_close};
 
 /* One timer for all that are receiving: the list is in the order of their last progress. */
 void skep_rpc_unary_on_receiving(struct skep_timer *timer)
@@ -257,7 +261,8 @@ void skep_rpc_unary_on_receiving(struct skep_timer *timer)
         uint64_t deadline_us = inbound->moved_us + SKEP_REQUEST_TIMEOUT_US;
 
         if (deadline_us > now_us) {
-            (void)skep_env_after(rpc->base.env, timer, deadline_us - now_us); /* it ran before: cannot fail */
+            (void)skep_env_after(rpc->base.env, timer,
+                                 deadline_us - now_us); /* it ran before: cannot fail */
             return;
         }
         rpc->stats.malformed++;
@@ -295,7 +300,8 @@ static void on_stream(void *user, struct skep_stream *stream)
 
 /* ---- serving ---- */
 
-int skep_rpc_unary_serve(struct skep_rpc *base, const char *name, skep_rpc_handler *handler, void *user)
+int skep_rpc_unary_serve(struct skep_rpc *base, const char *name, skep_rpc_handler *handler,
+                         void *user)
 {
     struct rpc_host *rpc = rpc_host_of(base);
     struct rpc_method *method;
@@ -318,7 +324,8 @@ void skep_rpc_unary_unserve(struct rpc_host *rpc, struct rpc_method *method)
 {
     skep_host_unserve(rpc->host, method->name);
     method->handler = NULL;
-    SKEP_LIST_EACH (&method->inbound, node, after) {
+    SKEP_LIST_EACH(&method->inbound, node, after)
+    {
         struct inbound *inbound = SKEP_LIST_ITEM(node, struct inbound, in_method);
 
         if (inbound->state == RECEIVING) {

@@ -23,7 +23,8 @@ enum {
     HANDSHAKE_MESSAGE_MAX = KEY_LEN + STATIC_LEN + SKEP_NOISE_PAYLOAD_MAX + TAG_LEN,
 };
 
-static const char protocol_name[] = "Noise_XX_25519_ChaChaPoly_SHA256"; /* HASHLEN bytes, so it is h as it is */
+static const char protocol_name[] =
+    "Noise_XX_25519_ChaChaPoly_SHA256"; /* HASHLEN bytes, so it is h as it is */
 
 enum noise_state { START, WAIT_1, WAIT_2, WAIT_3, DONE, FAILED };
 
@@ -68,7 +69,8 @@ static int mix_key(struct skep_noise *n, const uint8_t shared[KEY_LEN])
     uint8_t key[SKEP_SHA256_LEN];
     int rc;
 
-    if ((rc = skep_hkdf2(hs->chaining_key, key, hs->chaining_key, skep_bytes_of(shared, KEY_LEN))) < 0)
+    if ((rc = skep_hkdf2(hs->chaining_key, key, hs->chaining_key, skep_bytes_of(shared, KEY_LEN))) <
+        0)
         goto out;
     skep_aead_fini(&hs->cipher);
     hs->n = 0;
@@ -78,7 +80,8 @@ out:
     return rc;
 }
 
-static int mix_dh(struct skep_noise *n, const uint8_t private_key[KEY_LEN], const uint8_t public_key[KEY_LEN])
+static int mix_dh(struct skep_noise *n, const uint8_t private_key[KEY_LEN],
+                  const uint8_t public_key[KEY_LEN])
 {
     uint8_t shared[KEY_LEN];
     int rc;
@@ -98,7 +101,8 @@ static int encrypt_and_hash(struct skep_noise *n, struct skep_buf *out, size_t l
     if (!skep_buf_reserve(out, TAG_LEN))
         return out->rc;
     data = out->data + out->len - len;
-    if ((rc = skep_aead_seal(&n->hs->cipher, n->hs->n++, skep_bytes_of(n->h, sizeof n->h), data, len)) < 0)
+    if ((rc = skep_aead_seal(&n->hs->cipher, n->hs->n++, skep_bytes_of(n->h, sizeof n->h), data,
+                             len)) < 0)
         return rc;
     out->len += TAG_LEN;
     mix_hash(n, skep_bytes_of(data, len + TAG_LEN));
@@ -115,7 +119,8 @@ static int decrypt_and_hash(struct skep_noise *n, uint8_t *data, size_t len, ske
     memcpy(before, n->h, sizeof before);
     mix_hash(n, skep_bytes_of(data, len));
     *plaintext = skep_bytes_of(data, len - TAG_LEN);
-    return skep_aead_open(&n->hs->cipher, n->hs->n++, skep_bytes_of(before, sizeof before), data, len);
+    return skep_aead_open(&n->hs->cipher, n->hs->n++, skep_bytes_of(before, sizeof before), data,
+                          len);
 }
 
 static int split(struct skep_noise *n)
@@ -178,7 +183,8 @@ static int take_static(struct skep_noise *n, uint8_t **data, size_t *len) /* s *
 static int put_payload(struct skep_noise *n, struct skep_buf *out)
 {
     size_t start = out->len;
-    int rc = skep_noise_payload_encode(out, n->env->mem, n->identity, n->hs->static_public, !n->hs->no_extensions);
+    int rc = skep_noise_payload_encode(out, n->env->mem, n->identity, n->hs->static_public,
+                                       !n->hs->no_extensions);
 
     return rc < 0 ? rc : encrypt_and_hash(n, out, out->len - start);
 }
@@ -283,7 +289,8 @@ static int read_message_3(struct skep_noise *n, uint8_t *data, size_t len)
 /* ---- the machine ---- */
 
 /* A message with its length before it. */
-static int write_framed(struct skep_noise *n, struct skep_buf *out, int (*write)(struct skep_noise *, struct skep_buf *))
+static int write_framed(struct skep_noise *n, struct skep_buf *out,
+                        int (*write)(struct skep_noise *, struct skep_buf *))
 {
     size_t start = out->len, len;
     int rc;
@@ -424,7 +431,8 @@ int skep_noise_handshake(struct skep_noise *n, skep_bytes *in, struct skep_buf *
     return n->state == DONE;
 }
 
-int skep_noise_new(struct skep_noise **out, struct skep_env *env, const struct skep_identity *identity, bool is_initiator,
+int skep_noise_new(struct skep_noise **out, struct skep_env *env,
+                   const struct skep_identity *identity, bool is_initiator,
                    const struct skep_peer_id *expected)
 {
     struct skep_noise *n = skep_mem_zalloc(env->mem, 1, sizeof *n);
@@ -515,7 +523,8 @@ ptrdiff_t skep_noise_seal(struct skep_noise *n, uint8_t *frame, size_t len)
     assert(len <= SKEP_NOISE_PLAINTEXT_MAX);
     if (n->state != DONE || n->send_counter == UINT64_MAX)
         return SKEP_ECRYPTO;
-    rc = skep_aead_seal(&n->send, n->send_counter++, skep_bytes_of(NULL, 0), frame + SKEP_NOISE_LENGTH_LEN, len);
+    rc = skep_aead_seal(&n->send, n->send_counter++, skep_bytes_of(NULL, 0),
+                        frame + SKEP_NOISE_LENGTH_LEN, len);
     if (rc < 0)
         return fail(n, rc);
     skep_put_be16(frame, (uint16_t)(len + TAG_LEN));
@@ -538,7 +547,8 @@ ptrdiff_t skep_noise_open(struct skep_noise *n, uint8_t *data, size_t len, skep_
         return 0;
     if (n->receive_counter == UINT64_MAX)
         return fail(n, SKEP_ECRYPTO);
-    rc = skep_aead_open(&n->receive, n->receive_counter++, skep_bytes_of(NULL, 0), data + SKEP_NOISE_LENGTH_LEN, message_len);
+    rc = skep_aead_open(&n->receive, n->receive_counter++, skep_bytes_of(NULL, 0),
+                        data + SKEP_NOISE_LENGTH_LEN, message_len);
     if (rc < 0)
         return fail(n, rc);
     *plaintext = skep_bytes_of(data + SKEP_NOISE_LENGTH_LEN, message_len - TAG_LEN);

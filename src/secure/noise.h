@@ -15,7 +15,7 @@
 
 enum {
     SKEP_NOISE_LENGTH_LEN = 2,
-    SKEP_NOISE_MESSAGE_MAX = 65535,                                     /* without the length */
+    SKEP_NOISE_MESSAGE_MAX = 65535,                                        /* without the length */
     SKEP_NOISE_PLAINTEXT_MAX = SKEP_NOISE_MESSAGE_MAX - SKEP_AEAD_TAG_LEN, /* 65519 */
     SKEP_NOISE_OVERHEAD = SKEP_NOISE_LENGTH_LEN + SKEP_AEAD_TAG_LEN,
 };
@@ -23,17 +23,20 @@ enum {
 struct skep_noise;
 
 /** @param identity  borrowed for the life of the channel. @param expected  the peer that was dialled, or NULL (copied). */
-int skep_noise_new(struct skep_noise **out, struct skep_env *env, const struct skep_identity *identity, bool is_initiator,
+int skep_noise_new(struct skep_noise **out, struct skep_env *env,
+                   const struct skep_identity *identity, bool is_initiator,
                    const struct skep_peer_id *expected);
 
 /** For vectors: fixed static and ephemeral private keys instead of the env's entropy. Before the handshake starts. */
-void skep_noise_fix_keys(struct skep_noise *noise, const uint8_t static_key[SKEP_X25519_LEN], const uint8_t ephemeral_key[SKEP_X25519_LEN]);
+void skep_noise_fix_keys(struct skep_noise *noise, const uint8_t static_key[SKEP_X25519_LEN],
+                         const uint8_t ephemeral_key[SKEP_X25519_LEN]);
 
 /** For vectors: the handshake hash h, once done (a channel binding; not secret). */
 const uint8_t *skep_noise_handshake_hash(const struct skep_noise *noise);
 
 /** For tests of nonce exhaustion: continue from these counters. Once done. */
-void skep_noise_set_counters(struct skep_noise *noise, uint64_t send_counter, uint64_t receive_counter);
+void skep_noise_set_counters(struct skep_noise *noise, uint64_t send_counter,
+                             uint64_t receive_counter);
 
 /** For the peer whose own payload has no extensions (a.2). Before the handshake starts. */
 void skep_noise_no_extensions(struct skep_noise *noise);
@@ -59,6 +62,7 @@ ptrdiff_t skep_noise_seal(struct skep_noise *noise, uint8_t *frame, size_t len);
 /** Open the first whole frame of data[0..len) in place.
  *  @return bytes of `data` used, with *plaintext inside it; 0: not whole yet; SKEP_EPEER_AUTH, SKEP_EPEER_FRAME (shorter than a tag),
  *  SKEP_ECRYPTO (nonces used up); an error is for good. */
-ptrdiff_t skep_noise_open(struct skep_noise *noise, uint8_t *data, size_t len, skep_bytes *plaintext);
+ptrdiff_t skep_noise_open(struct skep_noise *noise, uint8_t *data, size_t len,
+                          skep_bytes *plaintext);
 
 #endif

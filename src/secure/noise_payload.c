@@ -7,7 +7,10 @@ enum { FIELD_KEY = 1, FIELD_SIG = 2, FIELD_EXTENSIONS = 4, FIELD_STREAM_MUXERS =
 
 static const char signed_prefix[] = "noise-libp2p-static-key:";
 
-enum { SIGNED_PREFIX_LEN = sizeof signed_prefix - 1, SIGNED_LEN = SIGNED_PREFIX_LEN + SKEP_X25519_LEN };
+enum {
+    SIGNED_PREFIX_LEN = sizeof signed_prefix - 1,
+    SIGNED_LEN = SIGNED_PREFIX_LEN + SKEP_X25519_LEN
+};
 
 static void signed_data(uint8_t out[SIGNED_LEN], const uint8_t static_public[SKEP_X25519_LEN])
 {
@@ -15,7 +18,8 @@ static void signed_data(uint8_t out[SIGNED_LEN], const uint8_t static_public[SKE
     memcpy(out + SIGNED_PREFIX_LEN, static_public, SKEP_X25519_LEN);
 }
 
-int skep_noise_payload_encode(struct skep_buf *out, const struct skep_mem *mem, const struct skep_identity *identity,
+int skep_noise_payload_encode(struct skep_buf *out, const struct skep_mem *mem,
+                              const struct skep_identity *identity,
                               const uint8_t static_public[SKEP_X25519_LEN], bool with_extensions)
 {
     uint8_t to_sign[SIGNED_LEN];
@@ -63,18 +67,22 @@ int skep_noise_payload_decode(struct skep_noise_payload *payload, skep_bytes mes
         switch (field.number) {
         case FIELD_KEY: payload->identity_key = skep_pb_bytes(&reader, &field); break;
         case FIELD_SIG: payload->identity_sig = skep_pb_bytes(&reader, &field); break;
-        case FIELD_EXTENSIONS: rc = decode_extensions(payload, skep_pb_bytes(&reader, &field)); break;
+        case FIELD_EXTENSIONS:
+            rc = decode_extensions(payload, skep_pb_bytes(&reader, &field));
+            break;
         default: break;
         }
     }
     return rc < 0 ? rc : reader.rc;
 }
 
-int skep_noise_payload_verify(const struct skep_noise_payload *payload, const uint8_t static_public[SKEP_X25519_LEN])
+int skep_noise_payload_verify(const struct skep_noise_payload *payload,
+                              const uint8_t static_public[SKEP_X25519_LEN])
 {
     uint8_t signed_bytes[SIGNED_LEN];
 
     signed_data(signed_bytes, static_public);
-    return skep_public_key_verify(payload->identity_key, skep_bytes_of(signed_bytes, sizeof signed_bytes),
+    return skep_public_key_verify(payload->identity_key,
+                                  skep_bytes_of(signed_bytes, sizeof signed_bytes),
                                   payload->identity_sig);
 }

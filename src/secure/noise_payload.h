@@ -20,13 +20,15 @@ struct skep_noise_payload {
 };
 
 /** Append ours. @return 0, SKEP_ENOMEM, SKEP_ECRYPTO. */
-int skep_noise_payload_encode(struct skep_buf *out, const struct skep_mem *mem, const struct skep_identity *identity,
+int skep_noise_payload_encode(struct skep_buf *out, const struct skep_mem *mem,
+                              const struct skep_identity *identity,
                               const uint8_t static_public[SKEP_X25519_LEN], bool with_extensions);
 
 /** Read theirs. @return 0; SKEP_EPEER_FRAME (not such a message). */
 int skep_noise_payload_decode(struct skep_noise_payload *payload, skep_bytes message);
 
 /** Did the owner of identity_key sign this static key? @return 0 or SKEP_EPEER_AUTH. */
-int skep_noise_payload_verify(const struct skep_noise_payload *payload, const uint8_t static_public[SKEP_X25519_LEN]);
+int skep_noise_payload_verify(const struct skep_noise_payload *payload,
+                              const uint8_t static_public[SKEP_X25519_LEN]);
 
 #endif

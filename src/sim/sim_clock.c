@@ -60,7 +60,8 @@ static int work(struct skep_env *env, struct skep_work *item)
         clock->work = grown;
         clock->work_cap = cap;
     }
-    if (!skep_timer_running(&clock->work_timer) && (rc = skep_env_after(env, &clock->work_timer, 0)) < 0)
+    if (!skep_timer_running(&clock->work_timer) &&
+        (rc = skep_env_after(env, &clock->work_timer, 0)) < 0)
         return rc;
     clock->work[clock->work_count++] = item;
     item->job(item);

@@ -14,13 +14,14 @@
 struct skep_sim_clock {
     struct skep_env env;
     uint64_t now_us;
-    double unix_s_start; /* the wall clock at now_us == 0 */
+    double unix_s_start;   /* the wall clock at now_us == 0 */
     struct skep_prng prng; /* env->entropy */
     uint64_t events;       /* timers fired so far */
     struct skep_work **work;
     size_t work_count, work_cap;
     struct skep_timer work_timer;
-    void (*log)(struct skep_sim_clock *clock, enum skep_log_level level, const char *text); /* may be NULL */
+    void (*log)(struct skep_sim_clock *clock, enum skep_log_level level,
+                const char *text); /* may be NULL */
 };
 
 void skep_sim_clock_init(struct skep_sim_clock *clock, const struct skep_mem *mem, uint64_t seed);

@@ -3,7 +3,7 @@
 
 /* -ln(1 - u) at u = 0, 1/32, …, 31/32 and the tail's 1 - 1/1024, in thousandths; straight lines between. */
 static const uint32_t exponential_milli[33] = {
-    0,   32,  65,  98,  134, 170, 208, 247,  288,  330,  375,  421,  470,  521,  575,  633,  693,
+    0,   32,  65,  98,  134,  170,  208,  247,  288,  330,  375,  421,  470,  521,  575,  633, 693,
     758, 827, 901, 981, 1068, 1163, 1269, 1386, 1520, 1674, 1856, 2079, 2367, 2773, 3466, 6931};
 
 void skep_sim_faults_default(struct skep_sim_faults *faults)
@@ -20,7 +20,8 @@ static uint64_t mix(uint64_t v)
     return v ^ v >> 31;
 }
 
-uint64_t skep_sim_faults_rtt_us(const struct skep_sim_faults *faults, uint64_t seed, uint32_t a, uint32_t b)
+uint64_t skep_sim_faults_rtt_us(const struct skep_sim_faults *faults, uint64_t seed, uint32_t a,
+                                uint32_t b)
 {
     uint64_t pair = (uint64_t)SKEP_MIN(a, b) << 32 | SKEP_MAX(a, b);
     uint64_t span = faults->rtt_us_max - faults->rtt_us_min + 1;
@@ -28,7 +29,8 @@ uint64_t skep_sim_faults_rtt_us(const struct skep_sim_faults *faults, uint64_t s
     return faults->rtt_us_min + mix(pair + mix(seed)) % span;
 }
 
-uint64_t skep_sim_faults_delay_us(const struct skep_sim_faults *faults, struct skep_prng *prng, uint64_t rtt_us)
+uint64_t skep_sim_faults_delay_us(const struct skep_sim_faults *faults, struct skep_prng *prng,
+                                  uint64_t rtt_us)
 {
     return rtt_us / 2 + (faults->jitter_us > 0 ? skep_prng_below(prng, faults->jitter_us) : 0);
 }
@@ -41,14 +43,16 @@ bool skep_sim_faults_lost(const struct skep_sim_faults *faults, struct skep_prng
 uint64_t skep_sim_faults_session_us(struct skep_prng *prng, uint64_t mean_us)
 {
     uint64_t u = skep_prng_below(prng, 32 << 10), slot = u / 1024, rest = u % 1024;
-    uint64_t milli = exponential_milli[slot] + (exponential_milli[slot + 1] - exponential_milli[slot]) * rest / 1024;
+    uint64_t milli = exponential_milli[slot] +
+                     (exponential_milli[slot + 1] - exponential_milli[slot]) * rest / 1024;
 
     return mean_us / 1000 * milli + mean_us % 1000 * milli / 1000;
 }
 
 static void churn_again(struct skep_sim_churn *churn)
 {
-    skep_env_after(&churn->clock->env, &churn->timer, skep_sim_faults_session_us(&churn->clock->prng, churn->mean_us));
+    skep_env_after(&churn->clock->env, &churn->timer,
+                   skep_sim_faults_session_us(&churn->clock->prng, churn->mean_us));
 }
 
 static void on_churn(struct skep_timer *timer)
@@ -59,8 +63,8 @@ static void on_churn(struct skep_timer *timer)
     churn->change(churn);
 }
 
-void skep_sim_churn_start(struct skep_sim_churn *churn, struct skep_sim_clock *clock, uint32_t per_hour,
-                          void (*change)(struct skep_sim_churn *churn))
+void skep_sim_churn_start(struct skep_sim_churn *churn, struct skep_sim_clock *clock,
+                          uint32_t per_hour, void (*change)(struct skep_sim_churn *churn))
 {
     churn->clock = clock;
     churn->mean_us = 3600 * SKEP_SIM_SECOND / SKEP_MAX(per_hour, 1u);

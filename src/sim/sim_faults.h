@@ -17,10 +17,12 @@ struct skep_sim_faults {
 void skep_sim_faults_default(struct skep_sim_faults *faults);
 
 /** The round trip between two nodes: the same in both directions and for the whole run. */
-uint64_t skep_sim_faults_rtt_us(const struct skep_sim_faults *faults, uint64_t seed, uint32_t a, uint32_t b);
+uint64_t skep_sim_faults_rtt_us(const struct skep_sim_faults *faults, uint64_t seed, uint32_t a,
+                                uint32_t b);
 
 /** The delay of one message of a pair with this round trip. */
-uint64_t skep_sim_faults_delay_us(const struct skep_sim_faults *faults, struct skep_prng *prng, uint64_t rtt_us);
+uint64_t skep_sim_faults_delay_us(const struct skep_sim_faults *faults, struct skep_prng *prng,
+                                  uint64_t rtt_us);
 
 bool skep_sim_faults_lost(const struct skep_sim_faults *faults, struct skep_prng *prng);
 
@@ -34,8 +36,8 @@ struct skep_sim_churn {
     uint64_t mean_us;
     void (*change)(struct skep_sim_churn *churn);
 };
-void skep_sim_churn_start(struct skep_sim_churn *churn, struct skep_sim_clock *clock, uint32_t per_hour,
-                          void (*change)(struct skep_sim_churn *churn));
+void skep_sim_churn_start(struct skep_sim_churn *churn, struct skep_sim_clock *clock,
+                          uint32_t per_hour, void (*change)(struct skep_sim_churn *churn));
 void skep_sim_churn_stop(struct skep_sim_churn *churn);
 
 #endif

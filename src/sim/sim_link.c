@@ -54,8 +54,8 @@ struct sim_link {
     struct skep_list entry;
     enum { DIALING, ANSWERED, CONNECTED } state;
     bool paused, waits_for_drain;
-    bool muted;    /* what it sends is swallowed */
-    bool gone;     /* closed by either side: freed when no event of ours is running */
+    bool muted; /* what it sends is swallowed */
+    bool gone;  /* closed by either side: freed when no event of ours is running */
     unsigned busy;
 };
 
@@ -271,7 +271,8 @@ static void on_segments(struct sim_link *sim)
 
 static struct sim_link *link_new(struct skep_sim_net *net);
 
-static struct sim_listener *listener_at(const struct skep_sim_net *net, const struct skep_multiaddr *addr)
+static struct sim_listener *listener_at(const struct skep_sim_net *net,
+                                        const struct skep_multiaddr *addr)
 {
     const struct machine *machine = addr->kind == SKEP_ADDR_IP4 ? machine_of(net, addr->ip) : NULL;
 
@@ -350,7 +351,8 @@ static struct sim_link *link_new(struct skep_sim_net *net)
     return sim;
 }
 
-static int sim_dial(struct skep_transport *transport, struct skep_link **out, const struct skep_multiaddr *addr)
+static int sim_dial(struct skep_transport *transport, struct skep_link **out,
+                    const struct skep_multiaddr *addr)
 {
     struct machine *machine = SKEP_CONTAINER_OF(transport, struct machine, transport);
     struct skep_sim_net *net = machine->net;
@@ -376,8 +378,8 @@ static int sim_dial(struct skep_transport *transport, struct skep_link **out, co
     return 0;
 }
 
-static int sim_listen(struct skep_transport *transport, struct skep_listener **out, const struct skep_multiaddr *addr,
-                      skep_accept_cb *on_accept, void *user)
+static int sim_listen(struct skep_transport *transport, struct skep_listener **out,
+                      const struct skep_multiaddr *addr, skep_accept_cb *on_accept, void *user)
 {
     struct machine *machine = SKEP_CONTAINER_OF(transport, struct machine, transport);
     struct skep_sim_net *net = machine->net;
@@ -414,7 +416,8 @@ static const struct skep_transport_ops transport_ops = {sim_dial, sim_listen, si
 
 /* ---- the net ---- */
 
-int skep_sim_net_new(struct skep_sim_net **out, struct skep_env *env, const struct skep_sim_net_options *options)
+int skep_sim_net_new(struct skep_sim_net **out, struct skep_env *env,
+                     const struct skep_sim_net_options *options)
 {
     struct skep_sim_net *net = skep_mem_zalloc(env->mem, 1, sizeof *net);
 
@@ -472,7 +475,8 @@ size_t skep_sim_net_cut(struct skep_sim_net *net, const uint8_t a[4], const uint
     {
         struct sim_link *sim = SKEP_LIST_ITEM(node, struct sim_link, entry);
 
-        if (!sim->other || memcmp(sim->link.local.ip, a, 4) != 0 || memcmp(sim->link.remote.ip, b, 4) != 0)
+        if (!sim->other || memcmp(sim->link.local.ip, a, 4) != 0 ||
+            memcmp(sim->link.remote.ip, b, 4) != 0)
             continue;
         lose(sim);
         count++;

@@ -18,7 +18,8 @@ struct skep_sim_net_options {
     uint32_t cut_ppm;                    /* chance that a write loses the connection */
 };
 
-int skep_sim_net_new(struct skep_sim_net **out, struct skep_env *env, const struct skep_sim_net_options *options);
+int skep_sim_net_new(struct skep_sim_net **out, struct skep_env *env,
+                     const struct skep_sim_net_options *options);
 
 /** All links and listeners must be closed. */
 void skep_sim_net_free(struct skep_sim_net *net);

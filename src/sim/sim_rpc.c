@@ -81,7 +81,8 @@ static size_t link_slot(const struct link *links, size_t cap, const uint64_t pai
     uint64_t hash = (pair[0] * 0x9e3779b97f4a7c15u ^ pair[1]) * 0xbf58476d1ce4e5b9u;
     size_t slot = (size_t)(hash >> 20) & (cap - 1);
 
-    while (links[slot].pair[1] != 0 && (links[slot].pair[0] != pair[0] || links[slot].pair[1] != pair[1]))
+    while (links[slot].pair[1] != 0 &&
+           (links[slot].pair[0] != pair[0] || links[slot].pair[1] != pair[1]))
         slot = (slot + 1) & (cap - 1);
     return slot;
 }
@@ -102,10 +103,12 @@ static bool grow_links(struct skep_sim_net *net)
     return true;
 }
 
-static struct link *find_link(struct skep_sim_net *net, const struct node *a, const struct node *b, bool add)
+static struct link *find_link(struct skep_sim_net *net, const struct node *a, const struct node *b,
+                              bool add)
 {
     const struct node *low = a->index < b->index ? a : b, *high = low == a ? b : a;
-    uint64_t pair[2] = {(uint64_t)low->index << 32 | low->epoch, (uint64_t)high->index << 32 | high->epoch};
+    uint64_t pair[2] = {(uint64_t)low->index << 32 | low->epoch,
+                        (uint64_t)high->index << 32 | high->epoch};
     struct link *link;
 
     if (net->link_cap < 2 * (net->link_count + 1) && !grow_links(net))
@@ -120,7 +123,8 @@ static struct link *find_link(struct skep_sim_net *net, const struct node *a, co
     return link;
 }
 
-static uint64_t pair_rtt_us(const struct skep_sim_net *net, const struct node *a, const struct node *b)
+static uint64_t pair_rtt_us(const struct skep_sim_net *net, const struct node *a,
+                            const struct node *b)
 {
     return skep_sim_faults_rtt_us(&net->faults, net->seed, a->index, b->index);
 }
@@ -175,8 +179,9 @@ static void caller_left(struct flight *f)
         free_flight(f);
         return;
     }
-    skep_env_after(&net->clock->env, &f->hop, skep_sim_faults_delay_us(&net->faults, &net->prng,
-                                                                       pair_rtt_us(net, f->from, f->to)));
+    skep_env_after(
+        &net->clock->env, &f->hop,
+        skep_sim_faults_delay_us(&net->faults, &net->prng, pair_rtt_us(net, f->from, f->to)));
 }
 
 static void on_timeout(struct skep_timer *timer)
@@ -241,9 +246,7 @@ static void on_hop(struct skep_timer *timer)
     struct flight *f = SKEP_CONTAINER_OF(timer, struct flight, hop);
 
     switch (f->state) {
-    case GOING:
-        arrive_at_handler(f);
-        return;
+    case GOING: arrive_at_handler(f); return;
     case AT_HANDLER: /* the caller's leaving arrives */
         if (f->request.on_cancel)
             f->request.on_cancel(&f->request);
@@ -270,7 +273,8 @@ static struct node *node_of_peer(struct skep_sim_net *net, const struct skep_pee
     return net->nodes[index];
 }
 
-static struct flight *new_flight(struct node *from, struct skep_rpc_call *call, const char *name, skep_bytes request)
+static struct flight *new_flight(struct node *from, struct skep_rpc_call *call, const char *name,
+                                 skep_bytes request)
 {
     size_t name_len = strlen(name) + 1;
     struct flight *f = skep_mem_alloc(from->net->mem, sizeof *f + request.len + name_len);
@@ -291,8 +295,9 @@ static struct flight *new_flight(struct node *from, struct skep_rpc_call *call, 
     return f;
 }
 
-static int call_start(struct skep_rpc *rpc, struct skep_rpc_call *call, const struct skep_peer_id *peer, const char *name,
-                      skep_bytes request, uint64_t timeout_us)
+static int call_start(struct skep_rpc *rpc, struct skep_rpc_call *call,
+                      const struct skep_peer_id *peer, const char *name, skep_bytes request,
+                      uint64_t timeout_us)
 {
     struct node *from = node_of(rpc);
     struct skep_sim_net *net = from->net;
@@ -385,7 +390,8 @@ static void unserve(struct skep_rpc *rpc, const char *name)
 
         if (strcmp(m->name, name) != 0)
             continue;
-        SKEP_LIST_EACH(&node->serving, entry, after) {
+        SKEP_LIST_EACH(&node->serving, entry, after)
+        {
             struct flight *f = SKEP_LIST_ITEM(entry, struct flight, serving);
 
             if (f->method == m)
@@ -418,7 +424,8 @@ static uint64_t dial_outcome(struct dialling *d, uint64_t timeout_us)
     uint64_t rtt = d->to ? pair_rtt_us(net, d->from, d->to) : net->faults.rtt_us_min;
     uint64_t arrives;
 
-    if (d->to && (d->to->state == SKEP_SIM_SILENT || d->to->unreachable || d->from->group != d->to->group)) {
+    if (d->to &&
+        (d->to->state == SKEP_SIM_SILENT || d->to->unreachable || d->from->group != d->to->group)) {
         d->rc = SKEP_ETIMEDOUT;
         return timeout_us;
     }
@@ -436,7 +443,8 @@ static uint64_t dial_outcome(struct dialling *d, uint64_t timeout_us)
     return SKEP_MIN(arrives, timeout_us);
 }
 
-static int dial_start(struct skep_rpc *rpc, struct skep_rpc_dial *dial, const char *maddr, uint64_t timeout_us)
+static int dial_start(struct skep_rpc *rpc, struct skep_rpc_dial *dial, const char *maddr,
+                      uint64_t timeout_us)
 {
     struct node *from = node_of(rpc);
     unsigned high, middle, low;
@@ -479,10 +487,13 @@ static uint64_t rtt_us(struct skep_rpc *rpc, const struct skep_peer_id *peer)
 {
     struct node *from = node_of(rpc), *to = node_of_peer(from->net, peer);
 
-    return to && to != from && find_link(from->net, from, to, false) ? pair_rtt_us(from->net, from, to) : 0;
+    return to && to != from && find_link(from->net, from, to, false)
+               ? pair_rtt_us(from->net, from, to)
+               : 0;
 }
 
-static int stream_open(struct skep_rpc *rpc, struct skep_rpc_stream **out, const struct skep_peer_id *peer, const char *name,
+static int stream_open(struct skep_rpc *rpc, struct skep_rpc_stream **out,
+                       const struct skep_peer_id *peer, const char *name,
                        const struct skep_rpc_stream_events *events, void *user)
 {
     (void)rpc, (void)peer, (void)name, (void)events, (void)user;
@@ -490,7 +501,8 @@ static int stream_open(struct skep_rpc *rpc, struct skep_rpc_stream **out, const
     return SKEP_EPEER_UNSUPPORTED;
 }
 
-static int stream_serve(struct skep_rpc *rpc, const char *name, skep_rpc_stream_handler *handler, void *user)
+static int stream_serve(struct skep_rpc *rpc, const char *name, skep_rpc_stream_handler *handler,
+                        void *user)
 {
     (void)rpc, (void)name, (void)handler, (void)user;
     return SKEP_EPEER_UNSUPPORTED;
@@ -531,7 +543,8 @@ int skep_sim_net_new(struct skep_sim_net **out, struct skep_sim_clock *clock, ui
 /* What handlers never ended; before any node goes, since a flight knows both of its own. */
 static void free_held(struct node *node)
 {
-    SKEP_LIST_EACH(&node->serving, entry, after) {
+    SKEP_LIST_EACH(&node->serving, entry, after)
+    {
         struct flight *f = SKEP_LIST_ITEM(entry, struct flight, serving);
 
         assert(!f->call && "a caller outlives the net");
@@ -637,7 +650,8 @@ struct skep_rpc *skep_sim_net_node(struct skep_sim_net *net, uint32_t index)
 
 char *skep_sim_net_maddr(char out[SKEP_SIM_MADDR_MAX], uint32_t index)
 {
-    snprintf(out, SKEP_SIM_MADDR_MAX, "/ip4/10.%u.%u.%u/tcp/4001", index >> 16 & 255, index >> 8 & 255, index & 255);
+    snprintf(out, SKEP_SIM_MADDR_MAX, "/ip4/10.%u.%u.%u/tcp/4001", index >> 16 & 255,
+             index >> 8 & 255, index & 255);
     return out;
 }
 

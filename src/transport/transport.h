@@ -42,7 +42,8 @@ struct skep_link {
     struct skep_multiaddr local;
 };
 
-static inline void skep_link_use(struct skep_link *link, const struct skep_link_events *events, void *user)
+static inline void skep_link_use(struct skep_link *link, const struct skep_link_events *events,
+                                 void *user)
 {
     link->events = events;
     link->user = user;
@@ -71,9 +72,10 @@ static inline void skep_link_close(struct skep_link *link)
 typedef void skep_accept_cb(void *user, struct skep_link *link);
 
 struct skep_transport_ops {
-    int (*dial)(struct skep_transport *transport, struct skep_link **out, const struct skep_multiaddr *addr);
-    int (*listen)(struct skep_transport *transport, struct skep_listener **out, const struct skep_multiaddr *addr,
-                  skep_accept_cb *on_accept, void *user);
+    int (*dial)(struct skep_transport *transport, struct skep_link **out,
+                const struct skep_multiaddr *addr);
+    int (*listen)(struct skep_transport *transport, struct skep_listener **out,
+                  const struct skep_multiaddr *addr, skep_accept_cb *on_accept, void *user);
     void (*listener_close)(struct skep_listener *listener);
 };
 
@@ -92,14 +94,17 @@ struct skep_listener {
 
 /** Start to connect; the events tell how it went. The caller sets events by skep_link_use() right after.
  *  @return 0; SKEP_EINVAL (a kind of address this transport cannot dial), SKEP_ENOMEM, SKEP_ESYSTEM. */
-static inline int skep_transport_dial(struct skep_transport *transport, struct skep_link **out, const struct skep_multiaddr *addr)
+static inline int skep_transport_dial(struct skep_transport *transport, struct skep_link **out,
+                                      const struct skep_multiaddr *addr)
 {
     return transport->ops->dial(transport, out, addr);
 }
 
 /** @return 0; SKEP_EADDRINUSE, SKEP_EINVAL, SKEP_ESYSTEM, SKEP_ENOMEM. */
-static inline int skep_transport_listen(struct skep_transport *transport, struct skep_listener **out,
-                                        const struct skep_multiaddr *addr, skep_accept_cb *on_accept, void *user)
+static inline int skep_transport_listen(struct skep_transport *transport,
+                                        struct skep_listener **out,
+                                        const struct skep_multiaddr *addr,
+                                        skep_accept_cb *on_accept, void *user)
 {
     return transport->ops->listen(transport, out, addr, on_accept, user);
 }

@@ -14,7 +14,8 @@
 #include "base/limits.h"
 
 enum {
-    TIMER_PASSES_MAX = 16, /* timers that start timers of no delay: after so many rounds the sockets come first */
+    TIMER_PASSES_MAX =
+        16, /* timers that start timers of no delay: after so many rounds the sockets come first */
     US_PER_MS = 1000,
     WAIT_MS_MAX = 60000
 };
@@ -101,7 +102,8 @@ static void ignore_sigpipe(void)
 {
     struct sigaction old;
 
-    if (sigaction(SIGPIPE, NULL, &old) == 0 && !(old.sa_flags & SA_SIGINFO) && old.sa_handler == SIG_DFL) {
+    if (sigaction(SIGPIPE, NULL, &old) == 0 && !(old.sa_flags & SA_SIGINFO) &&
+        old.sa_handler == SIG_DFL) {
         struct sigaction ignore = {.sa_handler = SIG_IGN};
 
         sigemptyset(&ignore.sa_mask);
@@ -116,7 +118,9 @@ static size_t links_max(void)
 
     if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
         return 0;
-    return files.rlim_cur >= (rlim_t)2 * SKEP_FILES_SPARED ? (size_t)files.rlim_cur - SKEP_FILES_SPARED : (size_t)files.rlim_cur / 2 + 1;
+    return files.rlim_cur >= (rlim_t)2 * SKEP_FILES_SPARED
+               ? (size_t)files.rlim_cur - SKEP_FILES_SPARED
+               : (size_t)files.rlim_cur / 2 + 1;
 }
 
 int skep_uv_loop_new(struct skep_uv_loop **out, const struct skep_mem *mem)
@@ -180,7 +184,8 @@ static void run_timers(struct skep_uv_loop *loop)
     struct skep_timers *timers = &loop->env.timers;
 
     for (int i = 0; i < TIMER_PASSES_MAX; i++)
-        if (skep_timers_next_us(timers) == SKEP_NEVER_US || skep_timers_run(timers, now_us(&loop->env)) == 0)
+        if (skep_timers_next_us(timers) == SKEP_NEVER_US ||
+            skep_timers_run(timers, now_us(&loop->env)) == 0)
             return;
 }
 
@@ -237,7 +242,8 @@ static void on_uv_signal(uv_signal_t *handle, int signal)
     loop->on_signal(loop->signal_user, signal);
 }
 
-int skep_uv_loop_on_signal(struct skep_uv_loop *loop, void (*on_signal)(void *user, int signal), void *user)
+int skep_uv_loop_on_signal(struct skep_uv_loop *loop, void (*on_signal)(void *user, int signal),
+                           void *user)
 {
     static const int signals[2] = {SIGINT, SIGTERM};
 

@@ -27,6 +27,7 @@ void skep_uv_loop_wake(struct skep_uv_loop *loop);
 void skep_uv_loop_on_wake(struct skep_uv_loop *loop, void (*on_wake)(void *user), void *user);
 
 /** Call `on_signal` on the loop when SIGINT or SIGTERM arrives (for commands). */
-int skep_uv_loop_on_signal(struct skep_uv_loop *loop, void (*on_signal)(void *user, int signal), void *user);
+int skep_uv_loop_on_signal(struct skep_uv_loop *loop, void (*on_signal)(void *user, int signal),
+                           void *user);
 
 #endif

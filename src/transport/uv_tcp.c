@@ -331,15 +331,19 @@ static int start_resolving(struct tcp_link *tcp, const struct skep_multiaddr *ad
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     char port[PORT_TEXT_LEN];
 
-    hints.ai_family = addr->kind == SKEP_ADDR_DNS4 ? AF_INET : addr->kind == SKEP_ADDR_DNS6 ? AF_INET6 : AF_UNSPEC;
+    hints.ai_family = addr->kind == SKEP_ADDR_DNS4   ? AF_INET
+                      : addr->kind == SKEP_ADDR_DNS6 ? AF_INET6
+                                                     : AF_UNSPEC;
     snprintf(port, sizeof port, "%u", addr->port);
-    if (uv_getaddrinfo(&tcp->loop->uv, &tcp->request.resolve, on_resolved, addr->name, port, &hints) != 0)
+    if (uv_getaddrinfo(&tcp->loop->uv, &tcp->request.resolve, on_resolved, addr->name, port,
+                       &hints) != 0)
         return SKEP_ESYSTEM;
     tcp->resolving = true;
     return 0;
 }
 
-static int tcp_dial(struct skep_transport *transport, struct skep_link **out, const struct skep_multiaddr *addr)
+static int tcp_dial(struct skep_transport *transport, struct skep_link **out,
+                    const struct skep_multiaddr *addr)
 {
     struct skep_uv_loop *loop = SKEP_CONTAINER_OF(transport, struct skep_uv_loop, transport);
     struct tcp_link *tcp = link_new(loop);
@@ -447,8 +451,8 @@ static int read_bound(struct tcp_listener *tcp)
     return tcp->listener.bound ? 0 : SKEP_ENOMEM;
 }
 
-static int tcp_listen(struct skep_transport *transport, struct skep_listener **out, const struct skep_multiaddr *addr,
-                      skep_accept_cb *on_accept, void *user)
+static int tcp_listen(struct skep_transport *transport, struct skep_listener **out,
+                      const struct skep_multiaddr *addr, skep_accept_cb *on_accept, void *user)
 {
     struct skep_uv_loop *loop = SKEP_CONTAINER_OF(transport, struct skep_uv_loop, transport);
     struct sockaddr_storage at;
@@ -467,7 +471,8 @@ static int tcp_listen(struct skep_transport *transport, struct skep_listener **o
     tcp->user = user;
     uv_tcp_init(&loop->uv, &tcp->handle);
     tcp->handle.data = tcp;
-    status = uv_tcp_bind(&tcp->handle, (const struct sockaddr *)&at, addr->kind == SKEP_ADDR_IP6 ? UV_TCP_IPV6ONLY : 0);
+    status = uv_tcp_bind(&tcp->handle, (const struct sockaddr *)&at,
+                         addr->kind == SKEP_ADDR_IP6 ? UV_TCP_IPV6ONLY : 0);
     if (status == 0)
         status = uv_listen((uv_stream_t *)&tcp->handle, ACCEPT_BACKLOG, on_connection);
     rc = status == 0 ? read_bound(tcp) : status == UV_EADDRINUSE ? SKEP_EADDRINUSE : SKEP_ESYSTEM;

@@ -24,7 +24,8 @@ enum { SECOND_US = 1000000, PATIENCE_US = 20 * SECOND_US };
 
 static const char loopback[] = "/ip4/127.0.0.1/tcp/0";
 
-static inline void options_for_test(skep_node_options *options, const char **listen, const char **join)
+static inline void options_for_test(skep_node_options *options, const char **listen,
+                                    const char **join)
 {
     skep_node_options_init(options);
     options->listen = listen;

@@ -14,7 +14,8 @@ static skep_view pack_of(skep_pack *pack)
 
 static void store_one(skep_node *node, skep_key key, skep_view subkey, skep_view value)
 {
-    const skep_record record = {.key = key, .subkey = subkey, .value = value, .expiration_unix_s = skep_dht_time() + 30};
+    const skep_record record = {
+        .key = key, .subkey = subkey, .value = value, .expiration_unix_s = skep_dht_time() + 30};
     const skep_stored *stored;
     size_t count;
     skep_op *op;
@@ -101,8 +102,9 @@ static void values_of_every_kind_come_back_as_they_were(void **state)
 
 static void tokens_come_out_as_they_went_in(void **state)
 {
-    static const enum skep_kind kinds[] = {SKEP_KIND_ARRAY, SKEP_KIND_NIL, SKEP_KIND_BOOL, SKEP_KIND_UINT, SKEP_KIND_INT,
-                                           SKEP_KIND_FLOAT, SKEP_KIND_STR, SKEP_KIND_BIN,  SKEP_KIND_TUPLE};
+    static const enum skep_kind kinds[] = {SKEP_KIND_ARRAY, SKEP_KIND_NIL, SKEP_KIND_BOOL,
+                                           SKEP_KIND_UINT,  SKEP_KIND_INT, SKEP_KIND_FLOAT,
+                                           SKEP_KIND_STR,   SKEP_KIND_BIN, SKEP_KIND_TUPLE};
     skep_pack *pack = skep_pack_new();
     skep_token token;
     skep_view in;
@@ -135,8 +137,13 @@ static void tokens_come_out_as_they_went_in(void **state)
 
 static void keys_are_hivemind_s(void **state)
 {
-    const uint8_t ffn[20] = {0x2b, 0x2d, 0x55, 0x8b, 0xb9, 0x9c, 0x7a, 0x39, 0xfb, 0x30, 0x66, 0x00, 0xce, 0x4d, 0xdc, 0x70, 0x0d, 0x95, 0x26, 0xbd};
-    skep_key text = skep_key_text("ffn."), packed = skep_key_packed((skep_view){"\xa4" "ffn.", 5}), bytes = skep_key_bytes(view_of("ffn."));
+    const uint8_t ffn[20] = {0x2b, 0x2d, 0x55, 0x8b, 0xb9, 0x9c, 0x7a, 0x39, 0xfb, 0x30,
+                             0x66, 0x00, 0xce, 0x4d, 0xdc, 0x70, 0x0d, 0x95, 0x26, 0xbd};
+    skep_key text = skep_key_text("ffn."),
+             packed = skep_key_packed((skep_view){"\xa4"
+                                                  "ffn.",
+                                                  5}),
+             bytes = skep_key_bytes(view_of("ffn."));
 
     (void)state;
     assert_memory_equal(text.id, ffn, 20);
@@ -150,8 +157,10 @@ static void a_dictionary_gathers_the_subkeys_of_all(void **state)
     const skep_item *item;
     skep_op *op;
 
-    store_one(pair->a, skep_key_text("dictionary"), (skep_view){"\x01", 1}, (skep_view){"\xa1x", 2});
-    store_one(pair->b, skep_key_text("dictionary"), (skep_view){"\x02", 1}, (skep_view){"\xa1y", 2});
+    store_one(pair->a, skep_key_text("dictionary"), (skep_view){"\x01", 1},
+              (skep_view){"\xa1x", 2});
+    store_one(pair->b, skep_key_text("dictionary"), (skep_view){"\x02", 1},
+              (skep_view){"\xa1y", 2});
     op = get_one(pair->b, skep_key_text("dictionary"));
     item = skep_dht_get_result(op, NULL);
     assert_true(item->found && item->is_dictionary);
@@ -168,7 +177,10 @@ static void a_dictionary_gathers_the_subkeys_of_all(void **state)
 
 static int store_bad(skep_node *node, skep_view subkey, skep_view value, double expiration_unix_s)
 {
-    const skep_record record = {.key = skep_key_text("bad"), .subkey = subkey, .value = value, .expiration_unix_s = expiration_unix_s};
+    const skep_record record = {.key = skep_key_text("bad"),
+                                .subkey = subkey,
+                                .value = value,
+                                .expiration_unix_s = expiration_unix_s};
     skep_op *op;
     int rc = skep_dht_store(&op, node, &record, 1, NULL, NULL, NULL);
 
@@ -231,8 +243,12 @@ static void rules_released(void *user_data)
 static void a_program_s_validator_signs_checks_and_strips(void **state)
 {
     struct rules rules = {0};
-    const skep_record_validator validator = {.priority = 1, .validate = no_seven, .sign = add_mark, .strip = cut_mark,
-                                             .release = rules_released, .user_data = &rules};
+    const skep_record_validator validator = {.priority = 1,
+                                             .validate = no_seven,
+                                             .sign = add_mark,
+                                             .strip = cut_mark,
+                                             .release = rules_released,
+                                             .user_data = &rules};
     struct pair *pair;
     const skep_item *item;
     skep_op *op;
@@ -247,7 +263,8 @@ static void a_program_s_validator_signs_checks_and_strips(void **state)
     assert_true(item->found);
     assert_true(view_is(item->value, "\x06"));
     skep_op_free(op);
-    assert_true(atomic_load(&rules.signed_count) > 0 && atomic_load(&rules.validated) > 0 && atomic_load(&rules.stripped) > 0);
+    assert_true(atomic_load(&rules.signed_count) > 0 && atomic_load(&rules.validated) > 0 &&
+                atomic_load(&rules.stripped) > 0);
     free_pair((void **)&pair);
     assert_int_equal(atomic_load(&rules.released), 2);
 }
@@ -270,7 +287,9 @@ static void signed_records_are_their_owner_s_alone(void **state)
     skep_pack_bin(subkey, view_of(owner));
     store_one(pair->a, skep_key_text("signed"), pack_of(subkey), view_of("\x05"));
     /* Another's record under the same owner: refused everywhere. */
-    record = (skep_record){.key = skep_key_text("signed"), .subkey = pack_of(subkey), .value = view_of("\x06"),
+    record = (skep_record){.key = skep_key_text("signed"),
+                           .subkey = pack_of(subkey),
+                           .value = view_of("\x06"),
                            .expiration_unix_s = skep_dht_time() + 60};
     assert_int_equal(skep_dht_store(&op, pair->b, &record, 1, NULL, NULL, NULL), 0);
     (void)skep_op_wait_for(op, PATIENCE_US);
@@ -354,7 +373,8 @@ static void a_batch_answers_each_example(void **state)
     enum { BATCH = 64 };
     static const char *const uids[] = {"ffn.4.4", "ffn.5.5", "ffn.6.6"};
     static const size_t grid[] = {SIDE, SIDE}, stride[] = {2 * SIDE, 2 * SIDE};
-    static float rows[BATCH][2 * SIDE]; /* both dimensions side by side, as a gating layer makes them */
+    static float rows[BATCH]
+                     [2 * SIDE]; /* both dimensions side by side, as a gating layer makes them */
     const void *scores[] = {&rows[0][0], &rows[0][SIDE]};
     struct pair *pair = *state;
     skep_find_options options;
@@ -382,7 +402,8 @@ static void a_batch_answers_each_example(void **state)
 
 static void experts_successors_and_beams_are_looked_up(void **state)
 {
-    static const char *const uids[] = {"net.3.1", "net.3.2", "net.9.9"}, *const prefixes[] = {"net.3.", "net.4."};
+    static const char *const uids[] = {"net.3.1", "net.3.2", "net.9.9"}, *const prefixes[] = {
+                                                                             "net.3.", "net.4."};
     static const char *const asked[] = {"net.3.1", "net.0.0"};
     static const size_t grid[] = {SIDE};
     struct pair *pair = *state;
@@ -411,7 +432,8 @@ static void experts_successors_and_beams_are_looked_up(void **state)
     assert_int_equal(count, 2);
     assert_string_equal(successors[0].prefix, "net.3.");
     assert_int_equal(successors[0].count, 2);
-    assert_int_equal(successors[0].successors[0].coordinate + successors[0].successors[1].coordinate, 3);
+    assert_int_equal(
+        successors[0].successors[0].coordinate + successors[0].successors[1].coordinate, 3);
     assert_int_equal(successors[1].count, 0);
     assert_true(successors[1].answered);
     skep_op_free(op);
@@ -440,13 +462,13 @@ static void bad_searches_are_refused_by_name(void **state)
     skep_find_options options;
     skep_op *op;
 
-#define REFUSED(rc, text, change)                                                                                                           \
-    do {                                                                                                                                    \
-        find_options(&options, grid, scores);                                                                                               \
-        change;                                                                                                                             \
-        assert_int_equal(skep_moe_find(&op, pair->a, &options, NULL, NULL), rc);                                                            \
-        assert_null(op);                                                                                                                    \
-        assert_non_null(strstr(skep_last_error_text(), text));                                                                              \
+#define REFUSED(rc, text, change)                                                                  \
+    do {                                                                                           \
+        find_options(&options, grid, scores);                                                      \
+        change;                                                                                    \
+        assert_int_equal(skep_moe_find(&op, pair->a, &options, NULL, NULL), rc);                   \
+        assert_null(op);                                                                           \
+        assert_non_null(strstr(skep_last_error_text(), text));                                     \
     } while (0)
     REFUSED(SKEP_EPREFIX, "ffn.01.", options.prefix = "ffn.01.");
     REFUSED(SKEP_EPREFIX, "no prefix", options.prefix = NULL);
@@ -464,8 +486,10 @@ static void bad_searches_are_refused_by_name(void **state)
     assert_int_equal(skep_moe_declare(&op, pair->a, bad_uids, 2, NULL, NULL, NULL), SKEP_EUID);
     assert_non_null(strstr(skep_last_error_text(), "uid 1: \"ffn.01\""));
     assert_int_equal(skep_moe_get_experts(&op, pair->a, bad_uids, 2, 0, NULL, NULL), SKEP_EUID);
-    assert_int_equal(skep_moe_successors(&op, pair->a, bad_prefixes, 1, NULL, NULL, NULL), SKEP_EPREFIX);
-    assert_true(skep_is_uid("ffn.1.2") && !skep_is_uid("ffn.1.") && skep_is_prefix("ffn.1.") && !skep_is_prefix("ffn.1"));
+    assert_int_equal(skep_moe_successors(&op, pair->a, bad_prefixes, 1, NULL, NULL, NULL),
+                     SKEP_EPREFIX);
+    assert_true(skep_is_uid("ffn.1.2") && !skep_is_uid("ffn.1.") && skep_is_prefix("ffn.1.") &&
+                !skep_is_prefix("ffn.1"));
 }
 
 static void a_search_ends_by_its_budget(void **state)

@@ -90,25 +90,28 @@ static int begin_all(skep_node *node, int *begun, int *ended)
     const skep_raw_stream_events events = {.on_close = on_raw_close};
     const char *uid = "ffn.1.2", *prefix = "ffn.";
     const skep_key key = skep_key_text("key");
-    const skep_record record = {.key = key, .value = {"\x05", 1}, .expiration_unix_s = skep_dht_time() + 30};
+    const skep_record record = {
+        .key = key, .value = {"\x05", 1}, .expiration_unix_s = skep_dht_time() + 30};
     skep_find_options find;
     skep_raw_stream *stream;
     skep_peer peer;
     int rc;
 
-    assert_int_equal(skep_peer_from_text(&peer, "12D3KooWBfmETW1ZbkdZbKKPpE3jpjyQ5WBXoDF8y9oE8vMQPKLi"), 0);
+    assert_int_equal(
+        skep_peer_from_text(&peer, "12D3KooWBfmETW1ZbkdZbKKPpE3jpjyQ5WBXoDF8y9oE8vMQPKLi"), 0);
     skep_find_options_init(&find);
     find.prefix = "ffn.";
     find.grid_size = grid;
     find.dimensions = 2;
     find.scores = scores;
-#define BEGIN(call)                                                                                                                         \
-    do {                                                                                                                                    \
-        if ((rc = (call)) < 0)                                                                                                              \
-            return rc;                                                                                                                      \
-        ++*begun;                                                                                                                           \
+#define BEGIN(call)                                                                                \
+    do {                                                                                           \
+        if ((rc = (call)) < 0)                                                                     \
+            return rc;                                                                             \
+        ++*begun;                                                                                  \
     } while (0)
-    BEGIN(skep_p2p_call(NULL, node, &peer, "C.m", (skep_view){"x", 1}, SKEP_FOREVER, on_end, ended));
+    BEGIN(
+        skep_p2p_call(NULL, node, &peer, "C.m", (skep_view){"x", 1}, SKEP_FOREVER, on_end, ended));
     BEGIN(skep_p2p_ping(NULL, node, &peer, 0, on_end, ended));
     BEGIN(skep_p2p_find_peer(NULL, node, &peer, 0, on_end, ended));
     BEGIN(skep_p2p_wait_for_peers(NULL, node, 1, SKEP_FOREVER, on_end, ended));

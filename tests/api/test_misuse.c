@@ -5,11 +5,11 @@
 
 #include "api_test.h"
 
-#define REFUSED(call, code, words)                                                                                                  \
-    do {                                                                                                                            \
-        assert_int_equal(call, code);                                                                                               \
-        if (!strstr(skep_last_error_text(), words))                                                                                 \
-            fail_msg("%s: \"%s\"", #call, skep_last_error_text());                                                                  \
+#define REFUSED(call, code, words)                                                                 \
+    do {                                                                                           \
+        assert_int_equal(call, code);                                                              \
+        if (!strstr(skep_last_error_text(), words))                                                \
+            fail_msg("%s: \"%s\"", #call, skep_last_error_text());                                 \
     } while (0)
 
 static const skep_view nothing = {NULL, 10};
@@ -59,7 +59,8 @@ static void calls_without_a_node_are_refused(void **state)
     skep_node_counters counters = {.struct_size = sizeof counters};
 
     (void)state;
-    assert_int_equal(skep_peer_from_text(&peer, "12D3KooWE5s4qdrXpQScJuBzUFnXP7xdWvfyXpQwnZRWJwCkmhFM"), 0);
+    assert_int_equal(
+        skep_peer_from_text(&peer, "12D3KooWE5s4qdrXpQScJuBzUFnXP7xdWvfyXpQwnZRWJwCkmhFM"), 0);
     skep_find_options_init(&find);
     skep_node_peer(NULL, &peer);
     REFUSED(skep_node_run(NULL, 0), SKEP_EINVAL, "node");
@@ -83,7 +84,8 @@ static void calls_without_a_node_are_refused(void **state)
     REFUSED(skep_p2p_unserve(NULL, "C.m"), SKEP_EINVAL, "node");
     REFUSED(skep_p2p_unserve_protocol(NULL, "/p"), SKEP_EINVAL, "node");
     REFUSED(skep_p2p_open(&raw, NULL, &peer, "/p", &raw_events, NULL), SKEP_EINVAL, "node");
-    REFUSED(skep_p2p_call_stream(&call, NULL, &peer, "C.m", &call_events, NULL), SKEP_EINVAL, "node");
+    REFUSED(skep_p2p_call_stream(&call, NULL, &peer, "C.m", &call_events, NULL), SKEP_EINVAL,
+            "node");
     REFUSED(skep_dht_join(&op, NULL, NULL, NULL), SKEP_EINVAL, "node");
     REFUSED(skep_dht_id(NULL, id), SKEP_EINVAL, "node");
     REFUSED(skep_dht_get(&op, NULL, &key, 1, NULL, NULL, NULL), SKEP_EINVAL, "node");
@@ -182,9 +184,11 @@ static void bytes_that_are_not_there_are_refused(void **state)
     skep_op *op;
 
     (void)state;
-    assert_int_equal(skep_peer_from_text(&peer, "12D3KooWE5s4qdrXpQScJuBzUFnXP7xdWvfyXpQwnZRWJwCkmhFM"), 0);
+    assert_int_equal(
+        skep_peer_from_text(&peer, "12D3KooWE5s4qdrXpQScJuBzUFnXP7xdWvfyXpQwnZRWJwCkmhFM"), 0);
     REFUSED(skep_p2p_call(&op, node, &peer, "C.m", nothing, 1, NULL, NULL), SKEP_EINVAL, "NULL");
-    REFUSED(skep_p2p_call(&op, node, NULL, "C.m", (skep_view){NULL, 0}, 1, NULL, NULL), SKEP_EPEERID, "peer");
+    REFUSED(skep_p2p_call(&op, node, NULL, "C.m", (skep_view){NULL, 0}, 1, NULL, NULL),
+            SKEP_EPEERID, "peer");
     REFUSED(skep_dht_store(&op, node, &record, 1, NULL, NULL, NULL), SKEP_EINVAL, "NULL");
     record.value = view_of("\xc0");
     record.subkey = nothing;
@@ -214,7 +218,8 @@ static void options_whose_size_was_forgotten_are_refused(void **state)
     REFUSED(skep_dht_get(&op, node, &key, 1, &absurd, NULL, NULL), SKEP_EINVAL, "struct_size");
     REFUSED(skep_dht_store(&op, node, &record, 1, &store, NULL, NULL), SKEP_EINVAL, "struct_size");
     REFUSED(skep_moe_declare(&op, node, &uid, 1, &declare, NULL, NULL), SKEP_EINVAL, "struct_size");
-    REFUSED(skep_moe_successors(&op, node, &prefix, 1, &successors, NULL, NULL), SKEP_EINVAL, "struct_size");
+    REFUSED(skep_moe_successors(&op, node, &prefix, 1, &successors, NULL, NULL), SKEP_EINVAL,
+            "struct_size");
     assert_int_equal(skep_dht_get(&op, node, &key, 1, &defaults, NULL, NULL), 0);
     assert_int_equal(skep_op_wait_for(op, PATIENCE_US), 0);
     skep_op_free(op);
@@ -264,9 +269,12 @@ static void sizes_beyond_their_bounds_are_refused_by_the_call(void **state)
     skep_op *op;
 
     (void)state;
-    assert_int_equal(skep_peer_from_text(&peer, "12D3KooWE5s4qdrXpQScJuBzUFnXP7xdWvfyXpQwnZRWJwCkmhFM"), 0);
-    REFUSED(skep_p2p_call(&op, node, &peer, "C.m", (skep_view){large, 4 << 20}, 1, NULL, NULL), SKEP_ESIZE, "4194304 bytes");
-    REFUSED(skep_dht_get(&op, node, &key, ((size_t)1 << 20) + 1, NULL, NULL, NULL), SKEP_ELIMIT, "1048577 keys");
+    assert_int_equal(
+        skep_peer_from_text(&peer, "12D3KooWE5s4qdrXpQScJuBzUFnXP7xdWvfyXpQwnZRWJwCkmhFM"), 0);
+    REFUSED(skep_p2p_call(&op, node, &peer, "C.m", (skep_view){large, 4 << 20}, 1, NULL, NULL),
+            SKEP_ESIZE, "4194304 bytes");
+    REFUSED(skep_dht_get(&op, node, &key, ((size_t)1 << 20) + 1, NULL, NULL, NULL), SKEP_ELIMIT,
+            "1048577 keys");
     REFUSED(skep_dht_store(&op, node, &record, SIZE_MAX, NULL, NULL, NULL), SKEP_ELIMIT, "records");
     REFUSED(skep_moe_declare(&op, node, &uid, SIZE_MAX, NULL, NULL, NULL), SKEP_ELIMIT, "uids");
     skep_pack_bin(pack, (skep_view){large, sizeof large});
@@ -337,7 +345,8 @@ static void slow_close(void *user_data, skep_raw_stream *stream, int rc)
 
 static void take_slow(void *user_data, skep_raw_stream *stream)
 {
-    static const skep_raw_stream_events events = {.on_data = slow_data, .on_close = slow_close, .manual_consume = true};
+    static const skep_raw_stream_events events = {
+        .on_data = slow_data, .on_close = slow_close, .manual_consume = true};
 
     skep_raw_stream_use(stream, &events, user_data);
 }
@@ -386,7 +395,8 @@ static void a_request_of_a_method_no_longer_served_is_canceled(void **state)
     (void)state;
     connect_nodes(near, far);
     assert_int_equal(skep_p2p_serve(far, "C.hold", hold_request, &held), 0);
-    assert_int_equal(skep_p2p_call(&op, near, &peer, "C.hold", view_of("x"), SKEP_FOREVER, NULL, NULL), 0);
+    assert_int_equal(
+        skep_p2p_call(&op, near, &peer, "C.hold", view_of("x"), SKEP_FOREVER, NULL, NULL), 0);
     for (int i = 0; i < 2000 && !held.request; i++)
         usleep(5000);
     assert_non_null(held.request);

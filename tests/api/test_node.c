@@ -206,7 +206,8 @@ static void an_identity_that_another_peer_uses_is_said_so(void **state)
     assert_int_equal(skep_dht_join(&op, holder, NULL, NULL), 0);
     finish_ok(op);
     skep_op_free(op);
-    assert_int_equal(skep_dht_join(&op, holder, NULL, NULL), 0); /* now the swarm knows of it, and it finds itself: that does not count */
+    assert_int_equal(skep_dht_join(&op, holder, NULL, NULL),
+                     0); /* now the swarm knows of it, and it finds itself: that does not count */
     finish_ok(op);
     skep_op_free(op);
     assert_int_equal(skep_identity_is_taken(path, &join, 1, 4 * SECOND_US, &taken), 0);
@@ -284,7 +285,8 @@ static void a_driven_node_returns_from_an_operation_that_a_timer_ends(void **sta
     skep_op *op;
 
     (void)state;
-    assert_int_equal(skep_dht_join(&op, node, NULL, NULL), 0); /* the first of its swarm: nothing will ever come over a socket */
+    assert_int_equal(skep_dht_join(&op, node, NULL, NULL),
+                     0); /* the first of its swarm: nothing will ever come over a socket */
     assert_int_equal(skep_node_run_until(node, op), 0);
     skep_op_free(op);
     assert_int_equal(skep_p2p_wait_for_peers(&op, node, 1, 1000, NULL, NULL), 0);
@@ -336,8 +338,10 @@ static void blocking_calls_from_a_callback_return_edeadlock(void **state)
         struct inside inside = {.node = node};
         skep_op *op;
 
-        assert_int_equal(skep_p2p_wait_for_peers(&inside.other, node, 1, SKEP_FOREVER, NULL, NULL), 0);
-        assert_int_equal(skep_p2p_wait_for_peers(&op, node, 0, SKEP_FOREVER, on_inside, &inside), 0);
+        assert_int_equal(skep_p2p_wait_for_peers(&inside.other, node, 1, SKEP_FOREVER, NULL, NULL),
+                         0);
+        assert_int_equal(skep_p2p_wait_for_peers(&op, node, 0, SKEP_FOREVER, on_inside, &inside),
+                         0);
         if (driven)
             assert_int_equal(inside.calls, 0); /* never from inside the call that started it */
         assert_int_equal(skep_op_wait_for(op, PATIENCE_US), 0);

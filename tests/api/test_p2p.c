@@ -126,7 +126,8 @@ static void refuse(void *user_data, skep_request *request)
     assert_int_equal(skep_request_fail(request, user_data), 0);
 }
 
-static int call_and_wait(skep_node *from, skep_node *to, const char *method, skep_view request, skep_op **op)
+static int call_and_wait(skep_node *from, skep_node *to, const char *method, skep_view request,
+                         skep_op **op)
 {
     skep_peer peer = peer_of(to);
     int rc = skep_p2p_call(op, from, &peer, method, request, 3 * SECOND_US, NULL, NULL);
@@ -149,10 +150,12 @@ static void calls_get_answers_and_errors_with_their_text(void **state)
     assert_int_equal(call_and_wait(a, b, "ns::C.echo", view_of("hello"), &op), 0);
     assert_true(view_is(skep_p2p_call_result(op), "hello"));
     skep_op_free(op);
-    assert_int_equal(call_and_wait(a, b, "ns::C.echo", (skep_view){large, (4 << 20) - 1024}, &op), 0);
+    assert_int_equal(call_and_wait(a, b, "ns::C.echo", (skep_view){large, (4 << 20) - 1024}, &op),
+                     0);
     assert_int_equal(skep_p2p_call_result(op).len, (4 << 20) - 1024);
     skep_op_free(op);
-    assert_int_equal(call_and_wait(a, b, "ns::C.echo", (skep_view){large, 4 << 20}, &op), SKEP_ESIZE); /* known on the loop */
+    assert_int_equal(call_and_wait(a, b, "ns::C.echo", (skep_view){large, 4 << 20}, &op),
+                     SKEP_ESIZE); /* known on the loop */
     skep_op_free(op);
     assert_int_equal(call_and_wait(a, b, "C.refuse", view_of("x"), &op), SKEP_EPEER_REMOTE);
     assert_string_equal(skep_op_text(op), "KeyError('\\x1b[31mffn.9.9')");
@@ -160,7 +163,8 @@ static void calls_get_answers_and_errors_with_their_text(void **state)
     skep_op_free(op);
     assert_int_equal(skep_p2p_unserve(b, "ns::C.echo"), 0);
     assert_int_equal(skep_p2p_unserve(b, "ns::C.echo"), SKEP_ENOTFOUND);
-    assert_int_equal(call_and_wait(a, b, "ns::C.echo", view_of("hello"), &op), SKEP_EPEER_UNSUPPORTED);
+    assert_int_equal(call_and_wait(a, b, "ns::C.echo", view_of("hello"), &op),
+                     SKEP_EPEER_UNSUPPORTED);
     skep_op_free(op);
     skep_node_free(a);
     skep_node_free(b);
@@ -221,7 +225,8 @@ static void *call_often(void *arg)
         skep_op *op;
 
         snprintf(text, sizeof text, "call %d", i);
-        if (skep_p2p_call(&op, caller->node, &caller->peer, "C.desk", view_of(text), PATIENCE_US, NULL, NULL) != 0)
+        if (skep_p2p_call(&op, caller->node, &caller->peer, "C.desk", view_of(text), PATIENCE_US,
+                          NULL, NULL) != 0)
             break;
         if (skep_op_wait(op) == 0 && view_is(skep_p2p_call_result(op), text))
             caller->ok++;
@@ -276,7 +281,9 @@ static void a_request_outlives_its_caller_and_its_node(void **state)
 
         connect_nodes(a, b);
         assert_int_equal(skep_p2p_serve(b, "C.keep", keep, &kept), 0);
-        assert_int_equal(skep_p2p_call(&op, a, &peer, "C.keep", view_of("question"), SKEP_FOREVER, NULL, NULL), 0);
+        assert_int_equal(
+            skep_p2p_call(&op, a, &peer, "C.keep", view_of("question"), SKEP_FOREVER, NULL, NULL),
+            0);
         while (!(request = atomic_load(&kept)))
             usleep(1000);
         assert_false(skep_request_canceled(request));
@@ -328,7 +335,8 @@ static void wait_closed(struct seen *seen)
 
 static void note_bytes(struct seen *seen, skep_view data)
 {
-    size_t n = data.len < sizeof seen->text - 1 - seen->len ? data.len : sizeof seen->text - 1 - seen->len;
+    size_t n =
+        data.len < sizeof seen->text - 1 - seen->len ? data.len : sizeof seen->text - 1 - seen->len;
 
     pthread_mutex_lock(&seen->mutex);
     memcpy(seen->text + seen->len, data.data, n);
@@ -370,7 +378,8 @@ static void raw_echo(void *user_data, skep_raw_stream *stream, skep_view data)
 static void raw_echo_end(void *user_data, skep_raw_stream *stream)
 {
     (void)user_data;
-    assert_int_equal(skep_raw_stream_write(stream, view_of(" and over")), 0); /* half-closed: we still may */
+    assert_int_equal(skep_raw_stream_write(stream, view_of(" and over")),
+                     0); /* half-closed: we still may */
     assert_int_equal(skep_raw_stream_end(stream), 0);
 }
 
@@ -383,7 +392,8 @@ static void raw_echo_close(void *user_data, skep_raw_stream *stream, int rc)
 
 static void on_raw_echo(void *user_data, skep_raw_stream *stream)
 {
-    const skep_raw_stream_events events = {.on_data = raw_echo, .on_end = raw_echo_end, .on_close = raw_echo_close};
+    const skep_raw_stream_events events = {
+        .on_data = raw_echo, .on_end = raw_echo_end, .on_close = raw_echo_close};
 
     skep_raw_stream_use(stream, &events, user_data);
 }
@@ -521,12 +531,14 @@ static void call_echo_close(void *user_data, skep_call_stream *stream, int rc, c
 
 static void on_call_echo(void *user_data, skep_call_stream *stream)
 {
-    const skep_call_stream_events events = {.on_message = call_echo, .on_end = call_echo_end, .on_close = call_echo_close};
+    const skep_call_stream_events events = {
+        .on_message = call_echo, .on_end = call_echo_end, .on_close = call_echo_close};
 
     skep_call_stream_use(stream, &events, user_data);
 }
 
-static const skep_call_stream_events call_events = {.on_message = call_seen, .on_close = call_closed};
+static const skep_call_stream_events call_events = {.on_message = call_seen,
+                                                    .on_close = call_closed};
 
 static void streaming_calls_carry_messages_and_errors(void **state)
 {

@@ -36,19 +36,24 @@ static int begin_something(struct tally *tally, unsigned kind, skep_op **op)
 {
     const char *uid = "ffn.1.2";
     skep_key key = skep_key_text("race");
-    const skep_record record = {.key = key, .value = view_of("\x05"), .expiration_unix_s = skep_dht_time() + 30};
+    const skep_record record = {
+        .key = key, .value = view_of("\x05"), .expiration_unix_s = skep_dht_time() + 30};
     static const size_t grid[] = {4, 4};
     static const float scores[4];
     const void *rows[] = {scores, scores};
     skep_find_options find;
 
     switch (kind % 8) {
-    case 0: return skep_p2p_call(op, tally->node, &tally->far, "C.echo", view_of("hello"), SKEP_FOREVER, on_end, tally);
+    case 0:
+        return skep_p2p_call(op, tally->node, &tally->far, "C.echo", view_of("hello"), SKEP_FOREVER,
+                             on_end, tally);
     case 1: return skep_dht_get(op, tally->node, &key, 1, NULL, on_end, tally);
     case 2: return skep_dht_store(op, tally->node, &record, 1, NULL, on_end, tally);
     case 3: return skep_moe_declare(op, tally->node, &uid, 1, NULL, on_end, tally);
     case 4: return skep_p2p_ping(op, tally->node, &tally->far, 0, on_end, tally);
-    case 5: return skep_p2p_wait_for_peers(op, tally->node, 100, SKEP_FOREVER, on_end, tally); /* until it is cancelled */
+    case 5:
+        return skep_p2p_wait_for_peers(op, tally->node, 100, SKEP_FOREVER, on_end,
+                                       tally); /* until it is cancelled */
     case 6: return skep_p2p_identify(op, tally->node, &tally->far, 0, on_end, tally);
     default:
         skep_find_options_init(&find);
@@ -80,7 +85,7 @@ static void *work(void *arg)
             (void)skep_op_wait(op);
         if (way == 2)
             skep_op_cancel(op); /* after its end: harmless */
-        skep_op_free(op); /* way 1: while it runs */
+        skep_op_free(op);       /* way 1: while it runs */
     }
     return NULL;
 }
@@ -187,7 +192,8 @@ static void on_link(skep_op *op, void *user_data)
         atomic_store(&chain->done, 1);
         return;
     }
-    if (skep_p2p_call(NULL, chain->tally.node, &chain->tally.far, "C.echo", view_of("x"), SKEP_FOREVER, on_link, chain) != 0)
+    if (skep_p2p_call(NULL, chain->tally.node, &chain->tally.far, "C.echo", view_of("x"),
+                      SKEP_FOREVER, on_link, chain) != 0)
         atomic_store(&chain->done, 2);
 }
 
@@ -195,17 +201,22 @@ static void callbacks_may_begin_operations_without_handles(void **state)
 {
     char **addresses;
     skep_node *far = far_node(&addresses);
-    struct chain chain = {.tally = {.node = node_on_thread(addresses[0]), .far = peer_of(far)}, .left = 100};
+    struct chain chain = {.tally = {.node = node_on_thread(addresses[0]), .far = peer_of(far)},
+                          .left = 100};
 
     (void)state;
-    assert_int_equal(skep_p2p_call(NULL, chain.tally.node, &chain.tally.far, "C.echo", view_of("x"), SKEP_FOREVER, on_link, &chain), 0);
+    assert_int_equal(skep_p2p_call(NULL, chain.tally.node, &chain.tally.far, "C.echo", view_of("x"),
+                                   SKEP_FOREVER, on_link, &chain),
+                     0);
     while (atomic_load(&chain.done) == 0)
         usleep(1000);
     assert_int_equal(atomic_load(&chain.done), 1);
     /* One that closing cuts: its callback may try to begin another and is refused. */
     atomic_store(&chain.left, 1000000);
     atomic_store(&chain.done, 0);
-    assert_int_equal(skep_p2p_call(NULL, chain.tally.node, &chain.tally.far, "C.echo", view_of("x"), SKEP_FOREVER, on_link, &chain), 0);
+    assert_int_equal(skep_p2p_call(NULL, chain.tally.node, &chain.tally.far, "C.echo", view_of("x"),
+                                   SKEP_FOREVER, on_link, &chain),
+                     0);
     usleep(2000);
     skep_node_free(chain.tally.node);
     assert_int_equal(atomic_load(&chain.done), 2);

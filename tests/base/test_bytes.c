@@ -132,7 +132,11 @@ static bool utf8_by_code_point(const uint8_t *p, size_t len)
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 
     while (len > 0) {
-        size_t n = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : p[0] >> 3 == 30 ? 4 : 0;
+        size_t n = p[0] < 0x80       ? 1
+                   : p[0] >> 5 == 6  ? 2
+                   : p[0] >> 4 == 14 ? 3
+                   : p[0] >> 3 == 30 ? 4
+                                     : 0;
         uint32_t c = n == 0 ? 0 : n == 1 ? p[0] : p[0] & (0x7fu >> n);
 
         if (n == 0 || n > len)
@@ -152,8 +156,9 @@ static bool utf8_by_code_point(const uint8_t *p, size_t len)
 
 static void utf8_is_checked_as_by_code_points(void **state)
 {
-    static const uint8_t edges[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf,
-                                    0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff};
+    static const uint8_t edges[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf,
+                                    0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed,
+                                    0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff};
     enum { N = SKEP_COUNT_OF(edges) };
 
     (void)state;
@@ -164,7 +169,8 @@ static void utf8_is_checked_as_by_code_points(void **state)
         assert_non_null(text);
         for (size_t j = 0, k = i; j < 4; j++, k /= N)
             text[j] = edges[k % N];
-        if (skep_utf8_valid(skep_bytes_of(text + 4 - len, len)) != utf8_by_code_point(text + 4 - len, len))
+        if (skep_utf8_valid(skep_bytes_of(text + 4 - len, len)) !=
+            utf8_by_code_point(text + 4 - len, len))
             fail_msg("%s", test_hex(text + 4 - len, len));
         free(text);
     }
@@ -176,14 +182,19 @@ static void text_from_peers_is_escaped_and_cut(void **state)
     char wide[2 * SKEP_PEER_TEXT_MAX];
 
     (void)state;
-    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_str("ffn.3 \xc3\xa9")), "ffn.3 \xc3\xa9");
-    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_of("a\x1b[31m\x7f\0\n", 9)), "a\\x1b[31m\\x7f\\x00\\x0a");
-    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_str("\xc2\x9b|\xff|\xe2\x82")), "\\xc2\\x9b|\\xff|\\xe2\\x82");
+    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_str("ffn.3 \xc3\xa9")),
+                        "ffn.3 \xc3\xa9");
+    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_of("a\x1b[31m\x7f\0\n", 9)),
+                        "a\\x1b[31m\\x7f\\x00\\x0a");
+    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_str("\xc2\x9b|\xff|\xe2\x82")),
+                        "\\xc2\\x9b|\\xff|\\xe2\\x82");
     assert_string_equal(skep_text_escape(out, sizeof out, (skep_bytes){0}), "");
     memset(wide, 'x', sizeof wide);
-    assert_int_equal(strlen(skep_text_escape(out, sizeof out, skep_bytes_of(wide, sizeof wide))), SKEP_PEER_TEXT_MAX);
+    assert_int_equal(strlen(skep_text_escape(out, sizeof out, skep_bytes_of(wide, sizeof wide))),
+                     SKEP_PEER_TEXT_MAX);
     /* never half a character or half an escape */
-    assert_string_equal(skep_text_escape(small, sizeof small, skep_bytes_str("abcd\xc3\xa9")), "abcd");
+    assert_string_equal(skep_text_escape(small, sizeof small, skep_bytes_str("abcd\xc3\xa9")),
+                        "abcd");
     assert_string_equal(skep_text_escape(small, sizeof small, skep_bytes_str("ab\x01")), "ab");
     assert_string_equal(skep_text_escape(small, 1, skep_bytes_str("ab")), "");
 }
@@ -194,10 +205,17 @@ static void marks_that_turn_text_around_are_escaped(void **state)
     char out[SKEP_PEER_TEXT_MAX + 1];
 
     (void)state;
-    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_str("a\xe2\x80\xae" "b")), "a\\xe2\\x80\\xae" "b");
-    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_str("\xe2\x81\xa6")), "\\xe2\\x81\\xa6");
-    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_str("\xe2\x80\xa8")), "\\xe2\\x80\\xa8");
-    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_str("\xe2\x80\xa6")), "\xe2\x80\xa6"); /* an ellipsis */
+    assert_string_equal(skep_text_escape(out, sizeof out,
+                                         skep_bytes_str("a\xe2\x80\xae"
+                                                        "b")),
+                        "a\\xe2\\x80\\xae"
+                        "b");
+    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_str("\xe2\x81\xa6")),
+                        "\\xe2\\x81\\xa6");
+    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_str("\xe2\x80\xa8")),
+                        "\\xe2\\x80\\xa8");
+    assert_string_equal(skep_text_escape(out, sizeof out, skep_bytes_str("\xe2\x80\xa6")),
+                        "\xe2\x80\xa6"); /* an ellipsis */
 }
 
 static void varints_match_the_vectors(void **state)
@@ -207,7 +225,8 @@ static void varints_match_the_vectors(void **state)
 
     (void)state;
     assert_true(json_array_size(vectors) > 0);
-    json_array_foreach(vectors, i, vector) {
+    json_array_foreach(vectors, i, vector)
+    {
         uint64_t v = (uint64_t)json_integer_value(test_get(vector, "value")), got;
         skep_bytes in = test_unhex(test_str(vector, "hex"));
         uint8_t out[SKEP_VARINT_LEN_MAX];
@@ -224,7 +243,8 @@ static void varints_round_trip_and_wait_for_their_last_byte(void **state)
 {
     (void)state;
     for (unsigned bit = 0; bit < 64; bit++)
-        for (uint64_t v = ((uint64_t)1 << bit) - 1; v <= ((uint64_t)1 << bit) && v >= ((uint64_t)1 << bit) - 1; v++) {
+        for (uint64_t v = ((uint64_t)1 << bit) - 1;
+             v <= ((uint64_t)1 << bit) && v >= ((uint64_t)1 << bit) - 1; v++) {
             uint8_t out[SKEP_VARINT_LEN_MAX];
             size_t len = skep_varint_encode(out, v);
             skep_bytes in = skep_bytes_of(out, len);
@@ -244,7 +264,8 @@ static void varints_round_trip_and_wait_for_their_last_byte(void **state)
 static void varints_above_64_bits_are_refused(void **state)
 {
     uint64_t v;
-    skep_bytes greatest = test_unhex("ffffffffffffffffff01"), above = test_unhex("ffffffffffffffffff02");
+    skep_bytes greatest = test_unhex("ffffffffffffffffff01"),
+               above = test_unhex("ffffffffffffffffff02");
     skep_bytes endless = test_unhex("8080808080808080808080"), padded = test_unhex("8000");
 
     (void)state;

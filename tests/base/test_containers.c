@@ -13,7 +13,8 @@ struct item {
 
 static bool before(const struct skep_heap_node *a, const struct skep_heap_node *b)
 {
-    return ((const struct item *)(const void *)a)->key < ((const struct item *)(const void *)b)->key;
+    return ((const struct item *)(const void *)a)->key <
+           ((const struct item *)(const void *)b)->key;
 }
 
 static struct item *item_of(struct skep_heap_node *node)
@@ -103,7 +104,8 @@ static void a_list_keeps_its_order_and_allows_removal_on_the_way(void **state)
         else
             skep_list_push_back(&list, &members[i].link);
     }
-    SKEP_LIST_EACH(&list, node, after) {
+    SKEP_LIST_EACH(&list, node, after)
+    {
         text = text * 10 + SKEP_LIST_ITEM(node, struct member, link)->number;
         if (SKEP_LIST_ITEM(node, struct member, link)->number % 2 == 0)
             skep_list_remove(node);
@@ -111,7 +113,7 @@ static void a_list_keeps_its_order_and_allows_removal_on_the_way(void **state)
     assert_int_equal(text, 31024);
     text = 0;
     SKEP_LIST_EACH(&list, node, after)
-        text = text * 10 + SKEP_LIST_ITEM(node, struct member, link)->number;
+    text = text * 10 + SKEP_LIST_ITEM(node, struct member, link)->number;
     assert_int_equal(text, 31);
     skep_list_remove(&members[0].link); /* harmless the second time */
 }
@@ -154,7 +156,8 @@ static int fill_map(const struct skep_mem *mem, void *user)
     }
     for (entry = map, *count = 0; entry; entry = after) {
         after = entry->hh.next;
-        assert_int_equal(entry->key, (uint32_t)(*count)++ * 2654435761u); /* in the order of insertion */
+        assert_int_equal(entry->key,
+                         (uint32_t)(*count)++ * 2654435761u); /* in the order of insertion */
         HASH_DEL(map, entry);
         skep_mem_free(mem, entry);
     }
@@ -175,13 +178,15 @@ static void a_map_survives_each_failing_allocation(void **state)
 /* SipHash-1-3 of the bytes 00 01 02 … under the key 00 01 … 0f; from the test vectors that Rust's SipHasher13 has. */
 static void the_hash_of_maps_is_siphash_1_3(void **state)
 {
-    static const uint64_t expected[] = {0xabac0158050fc4dc, 0xc9f49bf37d57ca93, 0x82cb9b024dc7d44d, 0x8bf80ab8e7ddf7fb};
+    static const uint64_t expected[] = {0xabac0158050fc4dc, 0xc9f49bf37d57ca93, 0x82cb9b024dc7d44d,
+                                        0x8bf80ab8e7ddf7fb};
     static const uint8_t bytes[] = {0, 1, 2};
 
     (void)state;
     skep_map_set_key(0x0706050403020100, 0x0f0e0d0c0b0a0908);
     for (size_t len = 0; len < SKEP_COUNT_OF(expected); len++)
-        assert_int_equal(skep_map_hash(bytes, len), (uint32_t)(expected[len] ^ expected[len] >> 32));
+        assert_int_equal(skep_map_hash(bytes, len),
+                         (uint32_t)(expected[len] ^ expected[len] >> 32));
     skep_map_set_key(1, 2);
     assert_true(skep_map_hash(bytes, 3) != (uint32_t)(expected[3] ^ expected[3] >> 32));
 }

@@ -35,13 +35,15 @@ static void encode(struct skep_buf *out, const json_t *value)
     else if (json_is_boolean(value))
         skep_msgpack_put_bool(out, json_is_true(value));
     else if (json_is_string(value))
-        skep_msgpack_put_str(out, skep_bytes_of(json_string_value(value), json_string_length(value)));
+        skep_msgpack_put_str(out,
+                             skep_bytes_of(json_string_value(value), json_string_length(value)));
     else if ((items = member(value, "int")) && json_string_value(items)[0] == '-')
         skep_msgpack_put_int(out, strtoll(json_string_value(items), NULL, 10));
     else if ((items = member(value, "int")))
         skep_msgpack_put_uint(out, strtoull(json_string_value(items), NULL, 10));
     else if (member(value, "float"))
-        skep_msgpack_put_float(out, skep_double_of_bits(skep_get_be64(test_unhex(test_str(value, "be_bits")).data)));
+        skep_msgpack_put_float(
+            out, skep_double_of_bits(skep_get_be64(test_unhex(test_str(value, "be_bits")).data)));
     else if (member(value, "bytes"))
         skep_msgpack_put_bin(out, test_unhex(test_str(value, "bytes")));
     else if ((items = member(value, "tuple")))
@@ -67,7 +69,8 @@ static void values_are_written_as_hivemind_writes_them(void **state)
 
     (void)state;
     assert_int_equal(json_array_size(vectors), 113);
-    json_array_foreach(vectors, i, vector) {
+    json_array_foreach(vectors, i, vector)
+    {
         skep_bytes expected = test_unhex(test_str(vector, "hex"));
         bool loads = json_is_true(test_get(vector, "loads_back_equal"));
         struct skep_buf buf;
@@ -75,7 +78,8 @@ static void values_are_written_as_hivemind_writes_them(void **state)
         skep_buf_init(&buf, &skep_mem_std);
         encode(&buf, test_get(vector, "value"));
         if (!skep_bytes_equal(skep_buf_view(&buf), expected))
-            fail_msg("%s: %s, not %s", test_str(vector, "what"), test_hex(buf.data, buf.len), test_str(vector, "hex"));
+            fail_msg("%s: %s, not %s", test_str(vector, "what"), test_hex(buf.data, buf.len),
+                     test_str(vector, "hex"));
         if (skep_msgpack_valid(expected) != loads)
             fail_msg("%s: %s", test_str(vector, "what"), test_str(vector, "hex"));
         skep_buf_fini(&buf);
@@ -97,8 +101,14 @@ static void write_again(struct skep_buf *out, skep_bytes *in)
     case SKEP_MSGPACK_FLOAT: skep_msgpack_put_float(out, t.f); break;
     case SKEP_MSGPACK_STR: skep_msgpack_put_str(out, t.bytes); break;
     case SKEP_MSGPACK_BIN: skep_msgpack_put_bin(out, t.bytes); break;
-    case SKEP_MSGPACK_ARRAY: items = t.count; skep_msgpack_put_array(out, t.count); break;
-    case SKEP_MSGPACK_MAP: items = (uint64_t)t.count * 2; skep_msgpack_put_map(out, t.count); break;
+    case SKEP_MSGPACK_ARRAY:
+        items = t.count;
+        skep_msgpack_put_array(out, t.count);
+        break;
+    case SKEP_MSGPACK_MAP:
+        items = (uint64_t)t.count * 2;
+        skep_msgpack_put_map(out, t.count);
+        break;
     case SKEP_MSGPACK_EXT:
         skep_msgpack_put_ext(out, t.ext_type, (uint32_t)t.bytes.len);
         skep_buf_put_bytes(out, t.bytes);
@@ -114,7 +124,8 @@ static void values_read_back(void **state)
     size_t i;
 
     (void)state;
-    json_array_foreach(vectors, i, vector) {
+    json_array_foreach(vectors, i, vector)
+    {
         skep_bytes in = test_unhex(test_str(vector, "hex")), rest = in;
         struct skep_buf buf;
 
@@ -134,7 +145,8 @@ static void values_cut_at_each_byte_are_refused(void **state)
     size_t i;
 
     (void)state;
-    json_array_foreach(vectors, i, vector) {
+    json_array_foreach(vectors, i, vector)
+    {
         skep_bytes whole = test_unhex(test_str(vector, "hex"));
 
         for (size_t cut = 0; cut < whole.len && cut < 600; cut++) {
@@ -156,7 +168,8 @@ static void what_hivemind_decodes_is_decoded_alike(void **state)
 
     (void)state;
     assert_int_equal(json_array_size(vectors), 11);
-    json_array_foreach(vectors, i, vector) {
+    json_array_foreach(vectors, i, vector)
+    {
         skep_bytes in = test_unhex(test_str(vector, "hex")), rest = in;
         const json_t *value = json_object_get(vector, "value");
         struct skep_msgpack_token t;
@@ -171,11 +184,13 @@ static void what_hivemind_decodes_is_decoded_alike(void **state)
         else if (member(value, "int"))
             assert_true(t.type == SKEP_MSGPACK_UINT && t.u == 1);
         else if (json_is_string(value))
-            assert_true(t.type == SKEP_MSGPACK_STR && skep_bytes_equal(t.bytes, skep_bytes_str("a")));
+            assert_true(t.type == SKEP_MSGPACK_STR &&
+                        skep_bytes_equal(t.bytes, skep_bytes_str("a")));
         else if (member(value, "bytes"))
             assert_true(t.type == SKEP_MSGPACK_EXT && t.ext_type == 0x41 && t.bytes.len == 1);
         else if (member(value, "tuple"))
-            assert_true(t.type == SKEP_MSGPACK_EXT && t.ext_type == SKEP_EXT_TUPLE && t.bytes.len == 1);
+            assert_true(t.type == SKEP_MSGPACK_EXT && t.ext_type == SKEP_EXT_TUPLE &&
+                        t.bytes.len == 1);
         else
             assert_true(t.type == SKEP_MSGPACK_MAP && t.count == 2);
     }
@@ -189,14 +204,22 @@ static void every_form_of_an_integer_reads_as_its_value(void **state)
         uint64_t u;
         int64_t i;
     } forms[] = {
-        {"00", false, 0, 0},           {"7f", false, 127, 0},
-        {"cc00", false, 0, 0},         {"ccff", false, 255, 0},
-        {"cd0001", false, 1, 0},       {"ce00000001", false, 1, 0},
-        {"d001", false, 1, 0},         {"d17fff", false, 32767, 0},
-        {"d200000005", false, 5, 0},   {"d30000000000000005", false, 5, 0},
-        {"ff", true, 0, -1},           {"e0", true, 0, -32},
-        {"d0ff", true, 0, -1},         {"d1ffff", true, 0, -1},
-        {"d2ffffffff", true, 0, -1},   {"d3ffffffffffffffff", true, 0, -1},
+        {"00", false, 0, 0},
+        {"7f", false, 127, 0},
+        {"cc00", false, 0, 0},
+        {"ccff", false, 255, 0},
+        {"cd0001", false, 1, 0},
+        {"ce00000001", false, 1, 0},
+        {"d001", false, 1, 0},
+        {"d17fff", false, 32767, 0},
+        {"d200000005", false, 5, 0},
+        {"d30000000000000005", false, 5, 0},
+        {"ff", true, 0, -1},
+        {"e0", true, 0, -32},
+        {"d0ff", true, 0, -1},
+        {"d1ffff", true, 0, -1},
+        {"d2ffffffff", true, 0, -1},
+        {"d3ffffffffffffffff", true, 0, -1},
         {"d38000000000000000", true, 0, INT64_MIN},
     };
 
@@ -210,7 +233,8 @@ static void every_form_of_an_integer_reads_as_its_value(void **state)
         assert_int_equal(skep_msgpack_next(&in, &t), 1);
         assert_int_equal(t.type, forms[i].negative ? SKEP_MSGPACK_INT : SKEP_MSGPACK_UINT);
         assert_true(forms[i].negative ? t.i == forms[i].i : t.u == forms[i].u);
-        assert_true(skep_msgpack_int64(&t, &got) && got == (forms[i].negative ? forms[i].i : (int64_t)forms[i].u));
+        assert_true(skep_msgpack_int64(&t, &got) &&
+                    got == (forms[i].negative ? forms[i].i : (int64_t)forms[i].u));
         assert_true(skep_msgpack_number(&t, &number) && number == (double)got);
     }
 }
@@ -234,28 +258,30 @@ static void what_is_no_number_is_not_taken_for_one(void **state)
 static void malformed_values_are_refused(void **state)
 {
     static const char *const bad[] = {
-        "c1",                 /* never used */
-        "dd05000000" "c0",    /* 2^26 items in one byte */
-        "ddffffffff",         /* 4 Gi items in none */
-        "dfffffffff" "c0c0",  /* 4 Gi pairs */
-        "82a161c0a162",       /* a pair without its value */
-        "93c0c0",             /* two of three items */
-        "a3c3a9",             /* two of three bytes */
-        "a2c3c3",             /* not UTF-8 */
-        "a1c3",               /* half a character */
-        "a3eda080",           /* a surrogate */
-        "c6ffffffff",         /* 4 GiB of bytes in none */
-        "c9ffffffff40",       /* and of an extension */
-        "c70040",             /* an empty tuple has a payload of one byte, 90 */
-        "d540c0c0",           /* a tuple that is no array */
-        "d5409000",           /* a tuple with a byte too many */
-        "d54091",             /* a tuple cut off inside */
-        "d64092c0c1c0",       /* malformed inside */
-        "c7044091a1c3c0",     /* not UTF-8 inside */
-        "81c001",             /* a nil key */
-        "819001",             /* an array as key */
-        "81d5409101c0",       /* a tuple as key */
-        "c3c3",               /* two values */
+        "c1", /* never used */
+        "dd05000000"
+        "c0",         /* 2^26 items in one byte */
+        "ddffffffff", /* 4 Gi items in none */
+        "dfffffffff"
+        "c0c0",           /* 4 Gi pairs */
+        "82a161c0a162",   /* a pair without its value */
+        "93c0c0",         /* two of three items */
+        "a3c3a9",         /* two of three bytes */
+        "a2c3c3",         /* not UTF-8 */
+        "a1c3",           /* half a character */
+        "a3eda080",       /* a surrogate */
+        "c6ffffffff",     /* 4 GiB of bytes in none */
+        "c9ffffffff40",   /* and of an extension */
+        "c70040",         /* an empty tuple has a payload of one byte, 90 */
+        "d540c0c0",       /* a tuple that is no array */
+        "d5409000",       /* a tuple with a byte too many */
+        "d54091",         /* a tuple cut off inside */
+        "d64092c0c1c0",   /* malformed inside */
+        "c7044091a1c3c0", /* not UTF-8 inside */
+        "81c001",         /* a nil key */
+        "819001",         /* an array as key */
+        "81d5409101c0",   /* a tuple as key */
+        "c3c3",           /* two values */
         "",
     };
 
@@ -264,7 +290,8 @@ static void malformed_values_are_refused(void **state)
         if (skep_msgpack_valid(test_unhex(bad[i])))
             fail_msg("%s was taken", bad[i]);
     assert_true(skep_msgpack_valid(test_unhex("81c40161d5409101")));
-    assert_true(skep_msgpack_valid(test_unhex("d7ff0000000000000000"))); /* opaque extensions stay opaque */
+    assert_true(
+        skep_msgpack_valid(test_unhex("d7ff0000000000000000"))); /* opaque extensions stay opaque */
 }
 
 /* Arrays in arrays, or arrays in tuples: a tuple is two levels, itself and its array. */
@@ -276,7 +303,8 @@ static void nesting_is_bounded_and_one_deeper_is_refused(void **state)
 
         memset(text, 0x91, depth);
         text[depth] = 0xc0;
-        assert_int_equal(skep_msgpack_valid(skep_bytes_of(text, depth + 1)), depth <= SKEP_MSGPACK_DEPTH_MAX);
+        assert_int_equal(skep_msgpack_valid(skep_bytes_of(text, depth + 1)),
+                         depth <= SKEP_MSGPACK_DEPTH_MAX);
     }
     for (size_t depth = 1; depth <= SKEP_MSGPACK_DEPTH_MAX; depth++) {
         struct skep_buf inner, outer;
@@ -292,7 +320,8 @@ static void nesting_is_bounded_and_one_deeper_is_refused(void **state)
             skep_buf_clear(&inner);
             skep_buf_put_bytes(&inner, skep_buf_view(&outer));
         }
-        assert_int_equal(skep_msgpack_valid(skep_buf_view(&inner)), 2 * depth <= SKEP_MSGPACK_DEPTH_MAX);
+        assert_int_equal(skep_msgpack_valid(skep_buf_view(&inner)),
+                         2 * depth <= SKEP_MSGPACK_DEPTH_MAX);
         skep_buf_fini(&inner);
         skep_buf_fini(&outer);
     }
@@ -300,7 +329,10 @@ static void nesting_is_bounded_and_one_deeper_is_refused(void **state)
 
 static void skipping_stops_behind_the_value(void **state)
 {
-    skep_bytes in = test_unhex("c7034092" "0102" "a16b" "05");
+    skep_bytes in = test_unhex("c7034092"
+                               "0102"
+                               "a16b"
+                               "05");
 
     (void)state;
     assert_int_equal(skep_msgpack_skip(&in), 0);

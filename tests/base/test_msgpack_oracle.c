@@ -15,7 +15,8 @@ static uint64_t random_integer(struct skep_prng *prng)
 static skep_bytes random_bytes(struct skep_prng *prng, uint8_t *room, bool text)
 {
     static const size_t lens[] = {0, 1, 2, 4, 8, 16, 31, 32, 255, 256, 300};
-    size_t len = skep_prng_below(prng, 2) ? lens[skep_prng_below(prng, SKEP_COUNT_OF(lens))] : skep_prng_below(prng, 40);
+    size_t len = skep_prng_below(prng, 2) ? lens[skep_prng_below(prng, SKEP_COUNT_OF(lens))]
+                                          : skep_prng_below(prng, 40);
 
     skep_prng_fill(prng, room, len);
     for (size_t i = 0; text && i < len; i++)
@@ -24,7 +25,8 @@ static skep_bytes random_bytes(struct skep_prng *prng, uint8_t *room, bool text)
 }
 
 /* The same random value with both writers; the two generators give the same numbers. */
-static void write_both(struct skep_buf *ours, msgpack_packer *theirs, struct skep_prng *prng, unsigned depth)
+static void write_both(struct skep_buf *ours, msgpack_packer *theirs, struct skep_prng *prng,
+                       unsigned depth)
 {
     uint8_t room[300];
     uint64_t kind = skep_prng_below(prng, depth < 6 ? 10 : 8), v = random_integer(prng);
@@ -33,23 +35,47 @@ static void write_both(struct skep_buf *ours, msgpack_packer *theirs, struct ske
     int8_t type = (int8_t)(1 + v % 60);
 
     switch (kind) {
-    case 0: skep_msgpack_put_nil(ours); msgpack_pack_nil(theirs); return;
+    case 0:
+        skep_msgpack_put_nil(ours);
+        msgpack_pack_nil(theirs);
+        return;
     case 1:
         skep_msgpack_put_bool(ours, v & 1);
         v & 1 ? msgpack_pack_true(theirs) : msgpack_pack_false(theirs);
         return;
-    case 2: skep_msgpack_put_uint(ours, v); msgpack_pack_uint64(theirs, v); return;
-    case 3: skep_msgpack_put_int(ours, -(int64_t)(v >> 1)); msgpack_pack_int64(theirs, -(int64_t)(v >> 1)); return;
-    case 4: skep_msgpack_put_float(ours, (double)v / 3); msgpack_pack_double(theirs, (double)v / 3); return;
-    case 5: skep_msgpack_put_str(ours, bytes); msgpack_pack_str_with_body(theirs, bytes.data, bytes.len); return;
-    case 6: skep_msgpack_put_bin(ours, bytes); msgpack_pack_bin_with_body(theirs, bytes.data, bytes.len); return;
+    case 2:
+        skep_msgpack_put_uint(ours, v);
+        msgpack_pack_uint64(theirs, v);
+        return;
+    case 3:
+        skep_msgpack_put_int(ours, -(int64_t)(v >> 1));
+        msgpack_pack_int64(theirs, -(int64_t)(v >> 1));
+        return;
+    case 4:
+        skep_msgpack_put_float(ours, (double)v / 3);
+        msgpack_pack_double(theirs, (double)v / 3);
+        return;
+    case 5:
+        skep_msgpack_put_str(ours, bytes);
+        msgpack_pack_str_with_body(theirs, bytes.data, bytes.len);
+        return;
+    case 6:
+        skep_msgpack_put_bin(ours, bytes);
+        msgpack_pack_bin_with_body(theirs, bytes.data, bytes.len);
+        return;
     case 7:
         skep_msgpack_put_ext(ours, type, (uint32_t)bytes.len);
         skep_buf_put_bytes(ours, bytes);
         msgpack_pack_ext_with_body(theirs, bytes.data, bytes.len, type);
         return;
-    case 8: skep_msgpack_put_array(ours, count); msgpack_pack_array(theirs, count); break;
-    default: skep_msgpack_put_map(ours, count); msgpack_pack_map(theirs, count); break;
+    case 8:
+        skep_msgpack_put_array(ours, count);
+        msgpack_pack_array(theirs, count);
+        break;
+    default:
+        skep_msgpack_put_map(ours, count);
+        msgpack_pack_map(theirs, count);
+        break;
     }
     for (uint32_t i = 0; i < count; i++) {
         if (kind == 9) {
@@ -75,8 +101,8 @@ static void both_write_the_same_bytes(void **state)
         msgpack_packer_init(&theirs, &buffer, msgpack_sbuffer_write);
         write_both(&ours, &theirs, &prng, 0);
         if (!skep_bytes_equal(skep_buf_view(&ours), skep_bytes_of(buffer.data, buffer.size)))
-            fail_msg("SKEP_SEED=%llu: %s, not %s", (unsigned long long)seed, test_hex(ours.data, ours.len),
-                     test_hex(buffer.data, buffer.size));
+            fail_msg("SKEP_SEED=%llu: %s, not %s", (unsigned long long)seed,
+                     test_hex(ours.data, ours.len), test_hex(buffer.data, buffer.size));
         if (!skep_msgpack_valid(skep_bytes_of(buffer.data, buffer.size)))
             fail_msg("SKEP_SEED=%llu: not well-formed", (unsigned long long)seed);
         msgpack_sbuffer_destroy(&buffer);
@@ -93,16 +119,22 @@ static bool same(const msgpack_object *theirs, skep_bytes *in)
         return false;
     switch (theirs->type) {
     case MSGPACK_OBJECT_NIL: return t.type == SKEP_MSGPACK_NIL;
-    case MSGPACK_OBJECT_BOOLEAN: return t.type == SKEP_MSGPACK_BOOL && (t.u != 0) == theirs->via.boolean;
-    case MSGPACK_OBJECT_POSITIVE_INTEGER: return t.type == SKEP_MSGPACK_UINT && t.u == theirs->via.u64;
-    case MSGPACK_OBJECT_NEGATIVE_INTEGER: return t.type == SKEP_MSGPACK_INT && t.i == theirs->via.i64;
+    case MSGPACK_OBJECT_BOOLEAN:
+        return t.type == SKEP_MSGPACK_BOOL && (t.u != 0) == theirs->via.boolean;
+    case MSGPACK_OBJECT_POSITIVE_INTEGER:
+        return t.type == SKEP_MSGPACK_UINT && t.u == theirs->via.u64;
+    case MSGPACK_OBJECT_NEGATIVE_INTEGER:
+        return t.type == SKEP_MSGPACK_INT && t.i == theirs->via.i64;
     case MSGPACK_OBJECT_FLOAT32:
     case MSGPACK_OBJECT_FLOAT64:
-        return t.type == SKEP_MSGPACK_FLOAT && (t.f == theirs->via.f64 || (t.f != t.f && theirs->via.f64 != theirs->via.f64));
+        return t.type == SKEP_MSGPACK_FLOAT &&
+               (t.f == theirs->via.f64 || (t.f != t.f && theirs->via.f64 != theirs->via.f64));
     case MSGPACK_OBJECT_STR:
-        return t.type == SKEP_MSGPACK_STR && skep_bytes_equal(t.bytes, skep_bytes_of(theirs->via.str.ptr, theirs->via.str.size));
+        return t.type == SKEP_MSGPACK_STR &&
+               skep_bytes_equal(t.bytes, skep_bytes_of(theirs->via.str.ptr, theirs->via.str.size));
     case MSGPACK_OBJECT_BIN:
-        return t.type == SKEP_MSGPACK_BIN && skep_bytes_equal(t.bytes, skep_bytes_of(theirs->via.bin.ptr, theirs->via.bin.size));
+        return t.type == SKEP_MSGPACK_BIN &&
+               skep_bytes_equal(t.bytes, skep_bytes_of(theirs->via.bin.ptr, theirs->via.bin.size));
     case MSGPACK_OBJECT_EXT:
         return t.type == SKEP_MSGPACK_EXT && t.ext_type == theirs->via.ext.type &&
                skep_bytes_equal(t.bytes, skep_bytes_of(theirs->via.ext.ptr, theirs->via.ext.size));
@@ -141,14 +173,19 @@ static void what_we_take_they_take_as_the_same_value(void **state)
         in.len = 1 + skep_prng_below(&prng, sizeof text);
         skep_prng_fill(&prng, text, in.len);
         for (size_t i = 0; i < in.len; i++)
-            text[i] = skep_prng_below(&prng, 3) == 0 ? (uint8_t)(0xc0 | (text[i] & 31)) : skep_prng_below(&prng, 2) ? (uint8_t)(0x80 | (text[i] & 0x33)) : text[i] & 15;
+            text[i] = skep_prng_below(&prng, 3) == 0 ? (uint8_t)(0xc0 | (text[i] & 31))
+                      : skep_prng_below(&prng, 2)    ? (uint8_t)(0x80 | (text[i] & 0x33))
+                                                     : text[i] & 15;
         rest = in;
         if (skep_msgpack_skip(&rest) < 0)
             continue;
         taken++;
         msgpack_unpacked_init(&result);
-        if (msgpack_unpack_next(&result, (const char *)text, in.len, &end) != MSGPACK_UNPACK_SUCCESS || end != in.len - rest.len)
-            fail_msg("SKEP_SEED=%llu: %s: they say it ends at %zu", (unsigned long long)seed, test_hex(text, in.len), end);
+        if (msgpack_unpack_next(&result, (const char *)text, in.len, &end) !=
+                MSGPACK_UNPACK_SUCCESS ||
+            end != in.len - rest.len)
+            fail_msg("SKEP_SEED=%llu: %s: they say it ends at %zu", (unsigned long long)seed,
+                     test_hex(text, in.len), end);
         rest = in;
         if (!same(&result.data, &rest))
             fail_msg("SKEP_SEED=%llu: %s", (unsigned long long)seed, test_hex(text, in.len));

@@ -116,20 +116,20 @@ static void a_cut_message_is_refused_or_ends_between_fields(void **state)
 static void malformed_messages_are_refused(void **state)
 {
     static const char *const bad[] = {
-        "00",                       /* field number 0 */
-        "07",                       /* wire type 7 */
-        "0b",                       /* a group begins */
-        "0c",                       /* a group ends */
-        "0e",                       /* wire type 6 */
-        "808080801000",             /* a tag of 33 bits */
-        "08",                       /* no value */
-        "0880",                     /* half a value */
-        "08ffffffffffffffffff02",   /* 65 bits */
-        "0a01",                     /* a length without bytes */
-        "0affffffffffffffffff01",   /* a length of 2^64 - 1 */
-        "0affffffff0f00",           /* 2^32 - 1 */
-        "0900000000000000",         /* 7 of 8 bytes */
-        "0d000000",                 /* 3 of 4 bytes */
+        "00",                     /* field number 0 */
+        "07",                     /* wire type 7 */
+        "0b",                     /* a group begins */
+        "0c",                     /* a group ends */
+        "0e",                     /* wire type 6 */
+        "808080801000",           /* a tag of 33 bits */
+        "08",                     /* no value */
+        "0880",                   /* half a value */
+        "08ffffffffffffffffff02", /* 65 bits */
+        "0a01",                   /* a length without bytes */
+        "0affffffffffffffffff01", /* a length of 2^64 - 1 */
+        "0affffffff0f00",         /* 2^32 - 1 */
+        "0900000000000000",       /* 7 of 8 bytes */
+        "0d000000",               /* 3 of 4 bytes */
     };
 
     (void)state;

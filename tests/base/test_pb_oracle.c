@@ -28,7 +28,8 @@ static void random_model(struct model *m, uint64_t seed)
     skep_prng_fill(&prng, m->node_id, m->node_id_len);
     for (size_t i = 0; i < m->count; i++) {
         m->key_len[i] = skep_prng_below(&prng, 21);
-        m->value_len[i] = skep_prng_below(&prng, 4) ? skep_prng_below(&prng, 20) : skep_prng_below(&prng, BYTES_MAX);
+        m->value_len[i] = skep_prng_below(&prng, 4) ? skep_prng_below(&prng, 20)
+                                                    : skep_prng_below(&prng, BYTES_MAX);
         skep_prng_fill(&prng, m->keys[i], m->key_len[i]);
         skep_prng_fill(&prng, m->values[i], m->value_len[i]);
         m->expirations[i] = skep_prng_unit(&prng) * 2e9;
@@ -100,7 +101,8 @@ static void both_write_the_same_bytes(void **state)
         write_ours(&ours, &model);
         write_theirs(&theirs, &model);
         if (!skep_bytes_equal(skep_buf_view(&ours), skep_buf_view(&theirs)))
-            fail_msg("SKEP_SEED=%llu: %s\nnot %s", (unsigned long long)seed, test_hex(ours.data, ours.len), test_hex(theirs.data, theirs.len));
+            fail_msg("SKEP_SEED=%llu: %s\nnot %s", (unsigned long long)seed,
+                     test_hex(ours.data, ours.len), test_hex(theirs.data, theirs.len));
         skep_buf_fini(&ours);
         skep_buf_fini(&theirs);
     }

@@ -8,9 +8,21 @@ static void durations_are_seconds_or_have_a_unit(void **state)
     static const struct {
         const char *text;
         uint64_t us;
-    } cases[] = {{"0", 0},          {"30", 30000000},    {"0.5", 500000},      {"50ms", 50000},     {"1.5s", 1500000},
-                 {"250us", 250},    {"2h", 7200000000},  {"3m", 180000000},    {"7d", 604800000000}, {"0.25h", 900000000},
-                 {"1.5us", 1},      {"0.0000019", 1},    {"1.1234567", 1123456}, {"0.1d", 8640000000}, {"106000000d", 9158400000000000000}};
+    } cases[] = {{"0", 0},
+                 {"30", 30000000},
+                 {"0.5", 500000},
+                 {"50ms", 50000},
+                 {"1.5s", 1500000},
+                 {"250us", 250},
+                 {"2h", 7200000000},
+                 {"3m", 180000000},
+                 {"7d", 604800000000},
+                 {"0.25h", 900000000},
+                 {"1.5us", 1},
+                 {"0.0000019", 1},
+                 {"1.1234567", 1123456},
+                 {"0.1d", 8640000000},
+                 {"106000000d", 9158400000000000000}};
 
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(cases); i++) {
@@ -24,8 +36,26 @@ static void durations_are_seconds_or_have_a_unit(void **state)
 
 static void what_is_no_duration_is_refused_by_name(void **state)
 {
-    static const char *const cases[] = {"",    "-1",  "+1",   "s",    "1 s",  "1.",   ".5",  "1.s", "5mss", "1e3",
-                                        "inf", "nan", "0x10", "10S", "1,5", "1.2.3", "10min", "99999999999999999999", "300000000000d", "106751992d"};
+    static const char *const cases[] = {"",
+                                        "-1",
+                                        "+1",
+                                        "s",
+                                        "1 s",
+                                        "1.",
+                                        ".5",
+                                        "1.s",
+                                        "5mss",
+                                        "1e3",
+                                        "inf",
+                                        "nan",
+                                        "0x10",
+                                        "10S",
+                                        "1,5",
+                                        "1.2.3",
+                                        "10min",
+                                        "99999999999999999999",
+                                        "300000000000d",
+                                        "106751992d"};
 
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(cases); i++) {
@@ -76,7 +106,9 @@ static void a_grid_is_sizes_joined_by_x(void **state)
 
 static void a_grid_with_a_zero_or_of_another_form_is_refused(void **state)
 {
-    static const char *const cases[] = {"", "0", "256x0x256", "x", "2x", "x2", "2xx2", "2X2", "2*2", "-2x2", "2x2 ", "99999999999999999999"};
+    static const char *const cases[] = {"",    "0",    "256x0x256", "x",
+                                        "2x",  "x2",   "2xx2",      "2X2",
+                                        "2*2", "-2x2", "2x2 ",      "99999999999999999999"};
     struct skep_cmd_grid grid;
     struct skep_cmd_why why;
     char text[64];
@@ -112,9 +144,12 @@ static void a_grid_has_at_most_64_dimensions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(durations_are_seconds_or_have_a_unit), cmocka_unit_test(what_is_no_duration_is_refused_by_name),
-        cmocka_unit_test(counts_are_whole_and_within_their_bounds), cmocka_unit_test(a_grid_is_sizes_joined_by_x),
-        cmocka_unit_test(a_grid_with_a_zero_or_of_another_form_is_refused), cmocka_unit_test(a_grid_has_at_most_64_dimensions),
+        cmocka_unit_test(durations_are_seconds_or_have_a_unit),
+        cmocka_unit_test(what_is_no_duration_is_refused_by_name),
+        cmocka_unit_test(counts_are_whole_and_within_their_bounds),
+        cmocka_unit_test(a_grid_is_sizes_joined_by_x),
+        cmocka_unit_test(a_grid_with_a_zero_or_of_another_form_is_refused),
+        cmocka_unit_test(a_grid_has_at_most_64_dimensions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,13 @@
 #include "base/limits.h"
 #include "support/test.h"
 
-enum { ARGS_MAX = 32, OUTPUT_MAX = 65536, START_TIMEOUT_MS = 30000, END_TIMEOUT_MS = 60000, STAYING_MAX = 8 };
+enum {
+    ARGS_MAX = 32,
+    OUTPUT_MAX = 65536,
+    START_TIMEOUT_MS = 30000,
+    END_TIMEOUT_MS = 60000,
+    STAYING_MAX = 8
+};
 
 extern char **environ;
 static const char *skep;
@@ -80,10 +86,13 @@ static pid_t start(const char *const *args, const char *input, int out_fd)
     if (out_fd >= 0)
         posix_spawn_file_actions_adddup2(&files, out_fd, 1);
     else
-        posix_spawn_file_actions_addopen(&files, 1, in_folder("stdout"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        posix_spawn_file_actions_addopen(&files, 1, in_folder("stdout"),
+                                         O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (out_fd < 0)
-        posix_spawn_file_actions_addopen(&files, 2, in_folder("stderr"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    assert_int_equal(posix_spawn(&pid, skep, &files, NULL, (char *const *)(uintptr_t)argv, environ), 0);
+        posix_spawn_file_actions_addopen(&files, 2, in_folder("stderr"),
+                                         O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_int_equal(posix_spawn(&pid, skep, &files, NULL, (char *const *)(uintptr_t)argv, environ),
+                     0);
     posix_spawn_file_actions_destroy(&files);
     return pid;
 }
@@ -150,9 +159,13 @@ static void expect_shape(const json_t *value, const char *shape)
         bool ok = iter && strcmp(json_object_iter_key(iter), name) == 0;
 
         switch (type[0]) {
-        case 's': ok = ok && (json_is_string(member) || (type[1] == '?' && json_is_null(member))); break;
+        case 's':
+            ok = ok && (json_is_string(member) || (type[1] == '?' && json_is_null(member)));
+            break;
         case 'i': ok = ok && json_is_integer(member); break;
-        case 'n': ok = ok && (json_is_number(member) || (type[1] == '?' && json_is_null(member))); break;
+        case 'n':
+            ok = ok && (json_is_number(member) || (type[1] == '?' && json_is_null(member)));
+            break;
         case 'b': ok = ok && json_is_boolean(member); break;
         case 'a': ok = ok && json_is_array(member); break;
         case 'o': ok = ok && json_is_object(member); break;
@@ -206,7 +219,8 @@ static char *line_of(struct process *p)
     while (c != '\n') {
         struct pollfd wait = {.fd = p->out, .events = POLLIN};
 
-        if (poll(&wait, 1, START_TIMEOUT_MS) <= 0 || read(p->out, &c, 1) != 1 || len + 1 >= sizeof line)
+        if (poll(&wait, 1, START_TIMEOUT_MS) <= 0 || read(p->out, &c, 1) != 1 ||
+            len + 1 >= sizeof line)
             fail_msg("it said no more than '%.*s'", (int)len, line);
         line[len++] = c;
     }
@@ -234,19 +248,22 @@ static int start_swarm(void **state)
     (void)state;
     if (!mkdtemp(folder))
         return -1;
-    swarm = stay((const char *const[]){"swarm", "--nodes", "4", "--experts", "300", "--grid", "16x16x16", "--json", NULL});
+    swarm = stay((const char *const[]){"swarm", "--nodes", "4", "--experts", "300", "--grid",
+                                       "16x16x16", "--json", NULL});
     facts = json_loads(line_of(&swarm), 0, NULL);
     if (!facts)
         return -1;
     for (size_t i = 0; i < SKEP_COUNT_OF(join_at); i++)
-        join_at[i] = strdup(json_string_value(json_array_get(json_object_get(facts, "addresses"), i)));
+        join_at[i] =
+            strdup(json_string_value(json_array_get(json_object_get(facts, "addresses"), i)));
     json_decref(facts);
     return 0;
 }
 
 static int stop_swarm(void **state)
 {
-    static const char *const names[] = {"stdin", "stdout", "stderr", "key", "loose", "junk", "scores.npy", "short.npy", "new.key", "big"};
+    static const char *const names[] = {"stdin", "stdout",     "stderr",    "key",     "loose",
+                                        "junk",  "scores.npy", "short.npy", "new.key", "big"};
     int code = swarm.pid > 0 ? stop(&swarm, SIGINT) : -1;
 
     (void)state;
@@ -266,7 +283,8 @@ static int stop_swarm(void **state)
 
 /* ---- usage ---- */
 
-static const char *const subcommands[] = {"node", "id", "ping", "store", "get", "declare", "experts", "find", "successors", "swarm"};
+static const char *const subcommands[] = {"node",    "id",      "ping", "store",      "get",
+                                          "declare", "experts", "find", "successors", "swarm"};
 
 static void help_of_every_subcommand_has_an_example(void **state)
 {
@@ -309,7 +327,9 @@ static int silent_listener(char *maddr, size_t len)
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(listen(fd, 16), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &address_len), 0);
-    snprintf(maddr, len, "/ip4/127.0.0.1/tcp/%d/p2p/12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB", ntohs(address.sin_port));
+    snprintf(maddr, len,
+             "/ip4/127.0.0.1/tcp/%d/p2p/12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB",
+             ntohs(address.sin_port));
     return fd;
 }
 
@@ -326,7 +346,9 @@ static void bad_input_is_named_and_nothing_is_sent(void **state)
         {{"get", "k", "--timeout", "0"}, NULL, "skep: --timeout: "},
         {{"get", "k", "--join", "/ip4/1.2.3.4"}, NULL, "'/ip4/1.2.3.4'"},
         {{"get", "k", "--join", "127.0.0.1:80"}, NULL, "'127.0.0.1:80'"},
-        {{"get", "k", "--join", "/ip4/127.0.0.1/tcp/80"}, NULL, "'/ip4/127.0.0.1/tcp/80' does not end in /p2p/"},
+        {{"get", "k", "--join", "/ip4/127.0.0.1/tcp/80"},
+         NULL,
+         "'/ip4/127.0.0.1/tcp/80' does not end in /p2p/"},
         {{"get", "\xff"}, NULL, "not UTF-8"},
         {{"node", "extra"}, NULL, "skep: extra: "},
         {{"node", "--listen", "localhost"}, NULL, "'localhost'"},
@@ -340,7 +362,9 @@ static void bad_input_is_named_and_nothing_is_sent(void **state)
         {{"store", "k", "-", "--ttl", "5"}, "[1, 2", "skep: VALUE: "},
         {{"store", "k", "1", "--ttl", "0"}, NULL, "--ttl"},
         {{"store", "k", "1", "--ttl", "5", "--subkey-json", "[1]"}, NULL, "--subkey-json"},
-        {{"store", "k", "1", "--ttl", "5", "--subkey-json", "1", "--subkey", "s"}, NULL, "--subkey"},
+        {{"store", "k", "1", "--ttl", "5", "--subkey-json", "1", "--subkey", "s"},
+         NULL,
+         "--subkey"},
         {{"declare", "ffn.01", "--ttl", "5"}, NULL, "skep: ffn.01: "},
         {{"declare", "ffn.", "--ttl", "5"}, NULL, "skep: ffn.: "},
         {{"declare", "--ttl", "5"}, NULL, "no expert uid"},
@@ -352,17 +376,35 @@ static void bad_input_is_named_and_nothing_is_sent(void **state)
         {{"find", "--grid", "2", "--scores", "-"}, "[[1, 2]]", "skep: --prefix: "},
         {{"find", "--prefix", "ffn", "--grid", "2", "--scores", "-"}, "[[1, 2]]", "skep: ffn: "},
         {{"find", "--prefix", "ffn.", "--grid", "0x2", "--scores", "-"}, "[[1, 2]]", "zero"},
-        {{"find", "--prefix", "ffn.", "--grid", "2x2", "--scores", "-"}, "[[1, 2]]", "1 row of scores for a grid of 2 dimensions"},
+        {{"find", "--prefix", "ffn.", "--grid", "2x2", "--scores", "-"},
+         "[[1, 2]]",
+         "1 row of scores for a grid of 2 dimensions"},
         {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-"}, "[[1, \"inf\"]]", "index 1"},
         {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-"}, "[[1, NaN]]", "NaN"},
-        {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--beam", "0"}, "[[1, 2]]", "skep: --beam: "},
-        {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--mode", "best"}, "[[1, 2]]", "skep: --mode: 'best'"},
-        {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--budget", "0"}, "[[1, 2]]", "skep: --budget: "},
-        {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--cache-expiration", "0"}, "[[1, 2]]", "skep: --cache-expiration: "},
-        {{"find", "--prefix", "ffn.", "--grid", "3x3", "--scores", "tests/cmd/data/nan.npy"}, NULL, "tests/cmd/data/nan.npy: example 0, row 1, index 1 is NaN"},
-        {{"find", "--prefix", "ffn.", "--grid", "3x3", "--scores", "tests/cmd/data/inf.npy"}, NULL, "+infinity"},
-        {{"find", "--prefix", "ffn.", "--grid", "3x3", "--scores", "tests/cmd/data/i8.npy"}, NULL, "dtype '<i8'"},
-        {{"find", "--prefix", "ffn.", "--grid", "3x4", "--scores", "tests/cmd/data/f4.npy"}, NULL, "row 1 has 3 scores"},
+        {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--beam", "0"},
+         "[[1, 2]]",
+         "skep: --beam: "},
+        {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--mode", "best"},
+         "[[1, 2]]",
+         "skep: --mode: 'best'"},
+        {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--budget", "0"},
+         "[[1, 2]]",
+         "skep: --budget: "},
+        {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--cache-expiration", "0"},
+         "[[1, 2]]",
+         "skep: --cache-expiration: "},
+        {{"find", "--prefix", "ffn.", "--grid", "3x3", "--scores", "tests/cmd/data/nan.npy"},
+         NULL,
+         "tests/cmd/data/nan.npy: example 0, row 1, index 1 is NaN"},
+        {{"find", "--prefix", "ffn.", "--grid", "3x3", "--scores", "tests/cmd/data/inf.npy"},
+         NULL,
+         "+infinity"},
+        {{"find", "--prefix", "ffn.", "--grid", "3x3", "--scores", "tests/cmd/data/i8.npy"},
+         NULL,
+         "dtype '<i8'"},
+        {{"find", "--prefix", "ffn.", "--grid", "3x4", "--scores", "tests/cmd/data/f4.npy"},
+         NULL,
+         "row 1 has 3 scores"},
         {{"find", "--prefix", "ffn.", "--grid", "3x3", "--scores", "SHORT"}, NULL, "truncated"},
         {{"get", "k", "--identity", "JUNK"}, NULL, "junk: "},
         {{"get", "k", "--identity", "LOOSE"}, NULL, "loose: "},
@@ -388,8 +430,9 @@ static void bad_input_is_named_and_nothing_is_sent(void **state)
     for (size_t i = 0; i < SKEP_COUNT_OF(cases); i++) {
         const char *args[20] = {NULL};
         size_t n = 0;
-        bool takes_join = strcmp(cases[i].args[0], "frobnicate") != 0 && strcmp(cases[i].args[0], "id") != 0 && strcmp(cases[i].args[0], "swarm") != 0 &&
-                          strcmp(cases[i].says, "'/p2p/12D3KooX'") != 0;
+        bool takes_join =
+            strcmp(cases[i].args[0], "frobnicate") != 0 && strcmp(cases[i].args[0], "id") != 0 &&
+            strcmp(cases[i].args[0], "swarm") != 0 && strcmp(cases[i].says, "'/p2p/12D3KooX'") != 0;
 
         for (; cases[i].args[n]; n++) {
             args[n] = strcmp(cases[i].args[n], "JUNK") == 0    ? in_folder("junk")
@@ -402,8 +445,10 @@ static void bad_input_is_named_and_nothing_is_sent(void **state)
             args[n++] = maddr;
         }
         run_with(cases[i].input, args);
-        if (r.code != 2 || !strstr(r.err, cases[i].says) || strncmp(r.err, "skep: ", 6) != 0 || r.out[0] != '\0')
-            fail_msg("case %zu (%s): exit %d\nstdout: %s\nstderr: %s\nwanted exit 2 and: %s", i, cases[i].args[0], r.code, r.out, r.err, cases[i].says);
+        if (r.code != 2 || !strstr(r.err, cases[i].says) || strncmp(r.err, "skep: ", 6) != 0 ||
+            r.out[0] != '\0')
+            fail_msg("case %zu (%s): exit %d\nstdout: %s\nstderr: %s\nwanted exit 2 and: %s", i,
+                     cases[i].args[0], r.code, r.out, r.err, cases[i].says);
         if (strchr(r.err, '\n') != r.err + strlen(r.err) - 1)
             fail_msg("case %zu: more than one line: %s", i, r.err);
         if (accept(fd, NULL, NULL) >= 0 || errno != EAGAIN)
@@ -455,7 +500,8 @@ static void a_silent_initial_peer_does_not_hold_up_a_command(void **state)
 
     (void)state;
     /* a peer that joins to stay would wait 3 s for it */
-    RUN("store", "beside-a-silent-peer", "1", "--ttl", "60", "--timeout", "2", "--join", join_at[0], "--join", maddr);
+    RUN("store", "beside-a-silent-peer", "1", "--ttl", "60", "--timeout", "2", "--join", join_at[0],
+        "--join", maddr);
     expect_code(0);
     RUN("get", "beside-a-silent-peer", "--timeout", "2", "--join", maddr, "--join", join_at[0]);
     expect_code(0);
@@ -482,7 +528,9 @@ static void a_full_disk_is_no_success(void **state)
 
     (void)state;
     assert_true(full >= 0);
-    assert_int_equal(end_of(start((const char *const[]){"id", "--identity", in_folder("key"), NULL}, NULL, full)), 1);
+    assert_int_equal(end_of(start((const char *const[]){"id", "--identity", in_folder("key"), NULL},
+                                  NULL, full)),
+                     1);
     close(full);
 }
 
@@ -510,7 +558,9 @@ static void id_makes_a_key_once_and_keeps_it(void **state)
 
 static void node_prints_its_addresses_and_ends_on_a_signal(void **state)
 {
-    struct process node = stay((const char *const[]){"node", "--listen", "/ip4/127.0.0.1/tcp/0", "--join", join_at[0], "--identity", in_folder("key"), NULL});
+    struct process node =
+        stay((const char *const[]){"node", "--listen", "/ip4/127.0.0.1/tcp/0", "--join", join_at[0],
+                                   "--identity", in_folder("key"), NULL});
     char maddr[256], id[128];
 
     (void)state;
@@ -521,13 +571,15 @@ static void node_prints_its_addresses_and_ends_on_a_signal(void **state)
     expect_code(0);
     expect_shape(document(), "peer_id:s round_trips:a");
     assert_int_equal(json_array_size(json_object_get(document(), "round_trips")), 2);
-    expect_shape(json_array_get(json_object_get(document(), "round_trips"), 1), "ping_ms:n dht_ping_ms:n");
+    expect_shape(json_array_get(json_object_get(document(), "round_trips"), 1),
+                 "ping_ms:n dht_ping_ms:n");
     JOINED("ping", id, "--count", "1"); /* by its id alone */
     expect_code(0);
     RUN("id", "--identity", in_folder("key"));
     assert_int_equal(strncmp(r.out, id + 5, strlen(id + 5)), 0);
     assert_int_equal(stop(&node, SIGTERM), 0);
-    node = stay((const char *const[]){"node", "--listen", "/ip4/127.0.0.1/tcp/0", "--client", "--join", join_at[1], "--json", NULL});
+    node = stay((const char *const[]){"node", "--listen", "/ip4/127.0.0.1/tcp/0", "--client",
+                                      "--join", join_at[1], "--json", NULL});
     snprintf(r.out, sizeof r.out, "%s", line_of(&node));
     expect_shape(document(), "peer_id:s addresses:a");
     assert_int_equal(stop(&node, SIGINT), 0);
@@ -535,7 +587,8 @@ static void node_prints_its_addresses_and_ends_on_a_signal(void **state)
 
 static void what_store_stores_get_gets(void **state)
 {
-    static const char value[] = "{\"a\": [1, 2.5, null], \"t\": {\"$tuple\": [{\"$bytes\": \"AP+A\"}, {\"$float\": \"-inf\"}]}}";
+    static const char value[] =
+        "{\"a\": [1, 2.5, null], \"t\": {\"$tuple\": [{\"$bytes\": \"AP+A\"}, {\"$float\": \"-inf\"}]}}";
     json_t *wanted = json_loads(value, 0, NULL);
 
     (void)state;
@@ -550,7 +603,9 @@ static void what_store_stores_get_gets(void **state)
     json_decref(wanted);
     JOINED("get", "plain");
     expect_code(0);
-    assert_non_null(strstr(r.out, "plain: {\"a\": [1, 2.5, null], \"t\": [{\"$bytes\": \"AP+A\"}, {\"$float\": \"-inf\"}]}  (until 20"));
+    assert_non_null(strstr(
+        r.out,
+        "plain: {\"a\": [1, 2.5, null], \"t\": [{\"$bytes\": \"AP+A\"}, {\"$float\": \"-inf\"}]}  (until 20"));
     RUN_INPUT("\"from stdin\"\n", "store", "piped", "-", "--ttl", "60", "--join", join_at[0]);
     expect_code(0);
     assert_int_equal(strncmp(r.out, "stored on ", 10), 0);
@@ -558,7 +613,8 @@ static void what_store_stores_get_gets(void **state)
     expect_code(1);
     assert_int_equal(json_array_size(document()), 3);
     expect_shape(json_array_get(document(), 1), "key:s found:b");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(document(), 0), "value")), "from stdin");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(document(), 0), "value")),
+                        "from stdin");
 }
 
 static void a_negative_number_is_no_option(void **state)
@@ -570,7 +626,8 @@ static void a_negative_number_is_no_option(void **state)
     expect_code(0);
     JOINED_JSON("get", "cold", "colder");
     expect_code(0);
-    assert_int_equal(json_integer_value(json_object_get(json_array_get(document(), 0), "value")), -3);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(document(), 0), "value")),
+                     -3);
     assert_true(json_real_value(json_object_get(json_array_get(document(), 1), "value")) == -4.5);
 }
 
@@ -592,7 +649,8 @@ static void a_dictionary_shows_every_subkey(void **state)
         const json_t *subkey = json_object_get(json_array_get(entries, i), "subkey");
 
         expect_shape(json_array_get(entries, i), "subkey:* value:* expiration:n");
-        assert_true(json_integer_value(subkey) == -1 || strcmp(json_string_value(subkey), "a") == 0);
+        assert_true(json_integer_value(subkey) == -1 ||
+                    strcmp(json_string_value(subkey), "a") == 0);
     }
     JOINED("get", "dictionary");
     expect_code(0);
@@ -602,10 +660,12 @@ static void a_dictionary_shows_every_subkey(void **state)
 static void declared_experts_are_found_by_uid(void **state)
 {
     (void)state;
-    RUN_INPUT("cmd.1.2\r\n\n# a comment\ncmd.3.4\n", "declare", "cmd.0.0", "--file", "-", "--ttl", "10m", "--json", "--identity", in_folder("key"),
-              "--join", join_at[0]);
+    RUN_INPUT("cmd.1.2\r\n\n# a comment\ncmd.3.4\n", "declare", "cmd.0.0", "--file", "-", "--ttl",
+              "10m", "--json", "--identity", in_folder("key"), "--join", join_at[0]);
     expect_code(0);
-    expect_shape(document(), "experts:i keys:i accepted:i replicas:i rounds:i calls:i elapsed_ms:n expiration:n");
+    expect_shape(
+        document(),
+        "experts:i keys:i accepted:i replicas:i rounds:i calls:i elapsed_ms:n expiration:n");
     assert_int_equal(json_integer_value(json_object_get(document(), "experts")), 3);
     RUN("id", "--identity", in_folder("key"), "--json");
     {
@@ -616,7 +676,8 @@ static void declared_experts_are_found_by_uid(void **state)
         expect_code(1);
         assert_int_equal(json_array_size(document()), 2);
         expect_shape(json_array_get(document(), 0), "uid:s peer_id:s");
-        assert_string_equal(json_string_value(json_object_get(json_array_get(document(), 0), "peer_id")), id);
+        assert_string_equal(
+            json_string_value(json_object_get(json_array_get(document(), 0), "peer_id")), id);
         expect_shape(json_array_get(document(), 1), "uid:s peer_id:s?");
         assert_true(json_is_null(json_object_get(json_array_get(document(), 1), "peer_id")));
         JOINED("experts", "cmd.3.4");
@@ -627,13 +688,16 @@ static void declared_experts_are_found_by_uid(void **state)
 
 static void declare_keep_declares_again_until_a_signal(void **state)
 {
-    struct process p = stay((const char *const[]){"declare", "kept.1.1", "--keep", "--ttl", "1s", "--listen", "/ip4/127.0.0.1/tcp/0", "--json", "--join",
-                                                  join_at[0], NULL});
+    struct process p =
+        stay((const char *const[]){"declare", "kept.1.1", "--keep", "--ttl", "1s", "--listen",
+                                   "/ip4/127.0.0.1/tcp/0", "--json", "--join", join_at[0], NULL});
 
     (void)state;
     for (int i = 0; i < 3; i++) {
         snprintf(r.out, sizeof r.out, "%s", line_of(&p));
-        expect_shape(document(), "experts:i keys:i accepted:i replicas:i rounds:i calls:i elapsed_ms:n expiration:n");
+        expect_shape(
+            document(),
+            "experts:i keys:i accepted:i replicas:i rounds:i calls:i elapsed_ms:n expiration:n");
     }
     JOINED("experts", "kept.1.1");
     expect_code(0);
@@ -648,25 +712,33 @@ static void find_ranks_what_was_declared(void **state)
     (void)state;
     JOINED("declare", "rank.0.0", "rank.0.2", "rank.1.1", "rank.2.2", "--ttl", "10m");
     expect_code(0);
-    RUN_INPUT(scores, "find", "--prefix", "rank.", "--grid", "3x3", "--scores", "-", "--beam", "3", "--json", "--join", join_at[1]);
+    RUN_INPUT(scores, "find", "--prefix", "rank.", "--grid", "3x3", "--scores", "-", "--beam", "3",
+              "--json", "--join", join_at[1]);
     expect_code(0);
-    expect_shape(document(), "experts:a exact:b bound:n? unanswered:i rounds:i keys:i calls:i elapsed_ms:n");
+    expect_shape(document(),
+                 "experts:a exact:b bound:n? unanswered:i rounds:i keys:i calls:i elapsed_ms:n");
     experts = json_object_get(document(), "experts");
     assert_int_equal(json_array_size(experts), 3);
     expect_shape(json_array_get(experts, 0), "uid:s peer_id:s score:n");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(experts, 0), "uid")), "rank.0.2");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(experts, 0), "uid")),
+                        "rank.0.2");
     assert_true(json_real_value(json_object_get(json_array_get(experts, 0), "score")) == 4);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(experts, 1), "uid")), "rank.1.1");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(experts, 2), "uid")), "rank.0.0");
-    RUN_INPUT(scores, "find", "--prefix", "rank.", "--grid", "3x3", "--scores", "-", "--repeat", "5", "--join", join_at[0]);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(experts, 1), "uid")),
+                        "rank.1.1");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(experts, 2), "uid")),
+                        "rank.0.0");
+    RUN_INPUT(scores, "find", "--prefix", "rank.", "--grid", "3x3", "--scores", "-", "--repeat",
+              "5", "--join", join_at[0]);
     expect_code(0);
     assert_non_null(strstr(r.out, "rank  uid       "));
     assert_non_null(strstr(r.out, "   1  rank.0.2  4.000000  12D3KooW"));
     assert_non_null(strstr(r.out, " rounds, "));
     assert_non_null(strstr(r.out, "5 searches: "));
-    RUN_INPUT("[[1, 1]]", "find", "--prefix", "empty.", "--grid", "2", "--scores", "-", "--json", "--join", join_at[0]);
+    RUN_INPUT("[[1, 1]]", "find", "--prefix", "empty.", "--grid", "2", "--scores", "-", "--json",
+              "--join", join_at[0]);
     expect_code(1);
-    expect_shape(document(), "experts:a exact:b bound:n? unanswered:i rounds:i keys:i calls:i elapsed_ms:n");
+    expect_shape(document(),
+                 "experts:a exact:b bound:n? unanswered:i rounds:i keys:i calls:i elapsed_ms:n");
     assert_int_equal(json_array_size(json_object_get(document(), "experts")), 0);
 }
 
@@ -677,15 +749,20 @@ static void a_batch_has_one_answer_an_example(void **state)
     (void)state;
     JOINED("declare", "many.0.1", "many.1.2", "--ttl", "10m");
     expect_code(0);
-    JOINED_JSON("find", "--prefix", "many.", "--grid", "2x3", "--scores", "tests/cmd/data/batch_deflated.npz", "--repeat", "2");
+    JOINED_JSON("find", "--prefix", "many.", "--grid", "2x3", "--scores",
+                "tests/cmd/data/batch_deflated.npz", "--repeat", "2");
     expect_code(0);
     expect_shape(document(), "batch:a rounds:i keys:i calls:i elapsed_ms:n latency_ms:o");
     expect_shape(json_object_get(document(), "latency_ms"), "count:i min:n median:n p95:n max:n");
     batch = json_object_get(document(), "batch");
     assert_int_equal(json_array_size(batch), 4);
-    expect_shape(json_array_get(batch, 3), "experts:a exact:b bound:n? unanswered:i rounds:i keys:i calls:i elapsed_ms:n");
-    assert_true(json_real_value(json_object_get(json_array_get(json_object_get(json_array_get(batch, 3), "experts"), 0), "score")) == 7 + 11);
-    JOINED("find", "--prefix", "many.", "--grid", "2x3", "--scores", "tests/cmd/data/batch_deflated.npz");
+    expect_shape(json_array_get(batch, 3),
+                 "experts:a exact:b bound:n? unanswered:i rounds:i keys:i calls:i elapsed_ms:n");
+    assert_true(json_real_value(json_object_get(
+                    json_array_get(json_object_get(json_array_get(batch, 3), "experts"), 0),
+                    "score")) == 7 + 11);
+    JOINED("find", "--prefix", "many.", "--grid", "2x3", "--scores",
+           "tests/cmd/data/batch_deflated.npz");
     expect_code(0);
     assert_non_null(strstr(r.out, "example 3\n"));
 }
@@ -703,7 +780,8 @@ static void successors_of_prefixes_are_listed(void **state)
     row = json_array_get(document(), 0);
     expect_shape(row, "prefix:s answered:b successors:a");
     assert_int_equal(json_array_size(json_object_get(row, "successors")), 2);
-    expect_shape(json_array_get(json_object_get(row, "successors"), 0), "coordinate:i uid:s peer_id:s");
+    expect_shape(json_array_get(json_object_get(row, "successors"), 0),
+                 "coordinate:i uid:s peer_id:s");
     JOINED("successors", "succ.1.", "--grid-size", "3");
     expect_code(0);
     assert_non_null(strstr(r.out, "succ.1.2.3"));
@@ -718,15 +796,18 @@ static void swarm_searches_and_draws(void **state)
     RUN("swarm", "--nodes", "3", "--experts", "200", "--grid", "16x16x4", "--search", "--json");
     expect_code(0);
     expect_shape(document(), "nodes:i experts:i joined_ms:n declared_ms:n search:o");
-    expect_shape(json_object_get(document(), "search"), "experts:a exact:b bound:n? unanswered:i rounds:i keys:i calls:i elapsed_ms:n");
-    assert_int_equal(json_array_size(json_object_get(json_object_get(document(), "search"), "experts")), 4);
+    expect_shape(json_object_get(document(), "search"),
+                 "experts:a exact:b bound:n? unanswered:i rounds:i keys:i calls:i elapsed_ms:n");
+    assert_int_equal(
+        json_array_size(json_object_get(json_object_get(document(), "search"), "experts")), 4);
     RUN("swarm", "--nodes", "3", "--experts", "200", "--grid", "16x16x4", "--demo");
     expect_code(0);
     assert_non_null(strstr(r.out, "rank  uid"));
     assert_non_null(strstr(r.out, " ms\n"));
     assert_non_null(strstr(r.out, ">|"));
     assert_non_null(strstr(r.out, "expert. -> "));
-    RUN("swarm", "--nodes", "1", "--experts", "3", "--grid", "4", "--demo"); /* one row, no beam above the experts */
+    RUN("swarm", "--nodes", "1", "--experts", "3", "--grid", "4",
+        "--demo"); /* one row, no beam above the experts */
     expect_code(0);
     RUN("swarm", "--nodes", "2", "--experts", "4", "--grid", "2x2", "--once");
     expect_code(0);

@@ -30,12 +30,14 @@ static const struct {
     {"\"\xc3\xa9\"", "a2c3a9"},
     {"\"a\\u0000b\"", "a3610062"},
     {"[]", "90"},
-    {"[1,[2,\"x\"],null]", "930192" "02a178c0"},
+    {"[1,[2,\"x\"],null]", "930192"
+                           "02a178c0"},
     {"{}", "80"},
     {"{\"a\":1,\"b\":{\"c\":[]}}", "82a16101a16281a16390"},
     {"{\"$tuple\":[]}", "d44090"},
     {"{\"$tuple\":[1,\"x\"]}", "d6409201a178"},
-    {"{\"$tuple\":[{\"$tuple\":[1]}]}", "c70540" "91d5409101"},
+    {"{\"$tuple\":[{\"$tuple\":[1]}]}", "c70540"
+                                        "91d5409101"},
     {"{\"$bytes\":\"\"}", "c400"},
     {"{\"$bytes\":\"AP+A\"}", "c40300ff80"},
     {"{\"$uint\":\"18446744073709551615\"}", "cfffffffffffffffff"},
@@ -61,7 +63,8 @@ static char *unpacked_line(const struct skep_mem *mem, skep_bytes packed, bool t
 /* The same JSON, however it is spaced. */
 static void assert_json(char *line, const char *wanted)
 {
-    json_t *a = line ? json_loads(line, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL, *b = json_loads(wanted, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    json_t *a = line ? json_loads(line, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL,
+           *b = json_loads(wanted, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
 
     if (!a || !json_equal(a, b))
         fail_msg("%s, not %s", line ? line : "(nothing)", wanted);
@@ -112,14 +115,27 @@ static void whole_numbers_with_a_dot_or_an_e_are_floats(void **state)
     (void)state;
     skep_buf_init(&packed, &skep_mem_std);
     assert_int_equal(pack_text(&packed, "[1, 1.0, 1e0]", &why), 0);
-    assert_string_equal(test_hex(packed.data, packed.len), "9301cb3ff0000000000000cb3ff0000000000000");
+    assert_string_equal(test_hex(packed.data, packed.len),
+                        "9301cb3ff0000000000000cb3ff0000000000000");
     skep_buf_fini(&packed);
 }
 
 static void what_does_not_decode_is_raw(void **state)
 {
-    static const char *const cases[] = {"", "c1", "a5686579", "a1ff", "dd7fffffff", "c000", "81c001", "d4" "4001", "d5409101ff",
-                                        "d4" "40c0", "c70340" "910102"};
+    static const char *const cases[] = {"",
+                                        "c1",
+                                        "a5686579",
+                                        "a1ff",
+                                        "dd7fffffff",
+                                        "c000",
+                                        "81c001",
+                                        "d4"
+                                        "4001",
+                                        "d5409101ff",
+                                        "d4"
+                                        "40c0",
+                                        "c70340"
+                                        "910102"};
 
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(cases); i++) {
@@ -141,15 +157,42 @@ static void of_repeated_map_keys_the_last_counts(void **state)
 static void misused_forms_are_refused_with_a_reason(void **state)
 {
     static const char *const cases[] = {
-        "{\"$tuple\": 1}",        "{\"$tuple\": {}}",        "{\"$bytes\": \"A\"}",        "{\"$bytes\": \"A===\"}",
-        "{\"$bytes\": 1}",        "{\"$bytes\": \"AA =\"}",  "{\"$uint\": 5}",             "{\"$uint\": \"-1\"}",
-        "{\"$uint\": \"1e3\"}",   "{\"$uint\": \"18446744073709551616\"}",                 "{\"$uint\": \"1\\u0000\"}",
-        "{\"$float\": 1.5}",      "{\"$float\": \"infinity\"}",                            "{\"$raw\": \"c\"}",
-        "{\"$raw\": \"c1\"}",     "{\"$raw\": \"c0c0\"}",    "{\"$raw\": \"\"}",           "{\"$raw\": 1}",
-        "{\"$map\": {}}",         "{\"$map\": [1]}",         "{\"$map\": [[1, 2]]}",       "{\"$map\": [[\"a\"]]}",
-        "{\"$map\": [[\"a\", 1, 2]]}",                       "{\"$map\": [[{\"$bytes\": \"\", \"x\": 1}, 2]]}",
-        "{\"$list\": []}",        "{\"$\": []}",             "[{\"$tuple\": null}]",
-        "{\"a\": 1, \"a\": 2}",   "18446744073709551616",    "nan",   "[1,]",  "",  "1 2", "\"\xff\"", "{'a': 1}", "1e999",
+        "{\"$tuple\": 1}",
+        "{\"$tuple\": {}}",
+        "{\"$bytes\": \"A\"}",
+        "{\"$bytes\": \"A===\"}",
+        "{\"$bytes\": 1}",
+        "{\"$bytes\": \"AA =\"}",
+        "{\"$uint\": 5}",
+        "{\"$uint\": \"-1\"}",
+        "{\"$uint\": \"1e3\"}",
+        "{\"$uint\": \"18446744073709551616\"}",
+        "{\"$uint\": \"1\\u0000\"}",
+        "{\"$float\": 1.5}",
+        "{\"$float\": \"infinity\"}",
+        "{\"$raw\": \"c\"}",
+        "{\"$raw\": \"c1\"}",
+        "{\"$raw\": \"c0c0\"}",
+        "{\"$raw\": \"\"}",
+        "{\"$raw\": 1}",
+        "{\"$map\": {}}",
+        "{\"$map\": [1]}",
+        "{\"$map\": [[1, 2]]}",
+        "{\"$map\": [[\"a\"]]}",
+        "{\"$map\": [[\"a\", 1, 2]]}",
+        "{\"$map\": [[{\"$bytes\": \"\", \"x\": 1}, 2]]}",
+        "{\"$list\": []}",
+        "{\"$\": []}",
+        "[{\"$tuple\": null}]",
+        "{\"a\": 1, \"a\": 2}",
+        "18446744073709551616",
+        "nan",
+        "[1,]",
+        "",
+        "1 2",
+        "\"\xff\"",
+        "{'a': 1}",
+        "1e999",
     };
 
     (void)state;
@@ -224,7 +267,8 @@ static void raw_bytes_do_not_pass_the_depth(void **state)
 
 static void every_cut_of_a_value_still_has_a_json_form(void **state)
 {
-    skep_bytes whole = test_unhex("86a16193c0c3cb3ff0000000000000a162d6409201a178a163c40300ff80a164cfffffffffffffffffa16581c4010102a166c7035101a16b");
+    skep_bytes whole = test_unhex(
+        "86a16193c0c3cb3ff0000000000000a162d6409201a178a163c40300ff80a164cfffffffffffffffffa16581c4010102a166c7035101a16b");
 
     (void)state;
     for (size_t len = 0; len <= whole.len; len++) {
@@ -250,7 +294,9 @@ static int pack_and_unpack(const struct skep_mem *mem, void *user)
 
     (void)user;
     skep_buf_init(&packed, mem);
-    rc = pack_text(&packed, "[{\"$tuple\":[{\"$bytes\":\"AP+A\"}]},{\"$raw\":\"c7035101a16b\"},\"text\"]", &why);
+    rc = pack_text(&packed,
+                   "[{\"$tuple\":[{\"$bytes\":\"AP+A\"}]},{\"$raw\":\"c7035101a16b\"},\"text\"]",
+                   &why);
     if (rc == 0) {
         back = skep_cmd_json_unpack(mem, skep_buf_view(&packed), true);
         rc = back ? 0 : SKEP_ENOMEM;

@@ -107,11 +107,20 @@ static void times_are_utc_and_odd_ones_are_numbers(void **state)
 
 static void the_picture_marks_what_the_beam_kept(void **state)
 {
-    static const struct skep_picture_place experts[] = {{0, 0}, {0, 1}, {1, 3}, {2, 2}, {2, 2}, {2, 2}};
+    static const struct skep_picture_place experts[] = {{0, 0}, {0, 1}, {1, 3},
+                                                        {2, 2}, {2, 2}, {2, 2}};
     static const struct skep_picture_place beam[] = {{0, 1}, {1, 3}}, found[] = {{1, 3}};
     static const size_t rows[] = {0, 1};
-    const struct skep_picture picture = {.rows = 3, .columns = 4, .experts = experts, .expert_count = 6, .beam_rows = rows,
-                                         .beam_row_count = 2, .beam = beam, .beam_count = 2, .found = found, .found_count = 1};
+    const struct skep_picture picture = {.rows = 3,
+                                         .columns = 4,
+                                         .experts = experts,
+                                         .expert_count = 6,
+                                         .beam_rows = rows,
+                                         .beam_row_count = 2,
+                                         .beam = beam,
+                                         .beam_count = 2,
+                                         .found = found,
+                                         .found_count = 1};
     FILE *file = tmpfile();
 
     (void)state;
@@ -125,7 +134,12 @@ static void the_picture_marks_what_the_beam_kept(void **state)
 static void a_large_grid_is_drawn_in_blocks_and_in_colour(void **state)
 {
     static const struct skep_picture_place places[] = {{0, 0}, {255, 255}, {1000, 1000}};
-    const struct skep_picture picture = {.rows = 256, .columns = 256, .experts = places, .expert_count = 3, .found = places, .found_count = 2};
+    const struct skep_picture picture = {.rows = 256,
+                                         .columns = 256,
+                                         .experts = places,
+                                         .expert_count = 3,
+                                         .found = places,
+                                         .found_count = 2};
     FILE *file = tmpfile();
     char *text;
 
@@ -141,9 +155,12 @@ static void a_large_grid_is_drawn_in_blocks_and_in_colour(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reals_have_the_fewest_digits_that_read_back), cmocka_unit_test(characters_that_terminals_obey_are_escaped),
-        cmocka_unit_test(a_table_lines_up_and_escapes),                cmocka_unit_test(times_are_utc_and_odd_ones_are_numbers),
-        cmocka_unit_test(the_picture_marks_what_the_beam_kept),        cmocka_unit_test(a_large_grid_is_drawn_in_blocks_and_in_colour),
+        cmocka_unit_test(reals_have_the_fewest_digits_that_read_back),
+        cmocka_unit_test(characters_that_terminals_obey_are_escaped),
+        cmocka_unit_test(a_table_lines_up_and_escapes),
+        cmocka_unit_test(times_are_utc_and_odd_ones_are_numbers),
+        cmocka_unit_test(the_picture_marks_what_the_beam_kept),
+        cmocka_unit_test(a_large_grid_is_drawn_in_blocks_and_in_colour),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

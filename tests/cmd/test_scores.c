@@ -28,12 +28,14 @@ static skep_bytes load(const char *name)
 
 static double item(const struct skep_npy *npy, size_t index)
 {
-    return npy->is_float64 ? ((const double *)npy->data)[index] : (double)((const float *)npy->data)[index];
+    return npy->is_float64 ? ((const double *)npy->data)[index]
+                           : (double)((const float *)npy->data)[index];
 }
 
 static void every_version_order_and_type_of_npy_reads_the_same(void **state)
 {
-    static const char *const names[] = {"f4.npy", "f8.npy", "f4_big.npy", "f8_big.npy", "f8_fortran.npy", "f4_v2.npy", "f4_v3.npy"};
+    static const char *const names[] = {"f4.npy",         "f8.npy",    "f4_big.npy", "f8_big.npy",
+                                        "f8_fortran.npy", "f4_v2.npy", "f4_v3.npy"};
 
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(names); i++) {
@@ -57,7 +59,8 @@ static void three_axes_in_fortran_order_read_as_in_c_order(void **state)
     struct skep_npy fortran, c;
 
     (void)state;
-    assert_int_equal(skep_npy_parse(&fortran, &skep_mem_std, load("f4_batch_fortran.npy"), &why), 0);
+    assert_int_equal(skep_npy_parse(&fortran, &skep_mem_std, load("f4_batch_fortran.npy"), &why),
+                     0);
     assert_int_equal(skep_npy_parse(&c, &skep_mem_std, load("f4_batch.npy"), &why), 0);
     assert_int_equal(c.count, 12);
     assert_memory_equal(fortran.data, c.data, 12 * sizeof(float));
@@ -68,7 +71,8 @@ static void three_axes_in_fortran_order_read_as_in_c_order(void **state)
 
 static void a_file_cut_anywhere_is_refused(void **state)
 {
-    static const char *const names[] = {"f4.npy", "f8_fortran.npy", "rows.npz", "rows_deflated.npz", "batch_deflated.npz"};
+    static const char *const names[] = {"f4.npy", "f8_fortran.npy", "rows.npz", "rows_deflated.npz",
+                                        "batch_deflated.npz"};
 
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(names); i++) {
@@ -83,9 +87,13 @@ static void a_file_cut_anywhere_is_refused(void **state)
             assert_non_null(copy);
             memcpy(copy, whole.data, len);
             if (strstr(names[i], ".npz"))
-                assert_int_equal(skep_npz_parse(&npz, &skep_mem_std, skep_bytes_of(copy, len), &why), SKEP_EVALUE);
+                assert_int_equal(
+                    skep_npz_parse(&npz, &skep_mem_std, skep_bytes_of(copy, len), &why),
+                    SKEP_EVALUE);
             else
-                assert_int_equal(skep_npy_parse(&npy, &skep_mem_std, skep_bytes_of(copy, len), &why), SKEP_EVALUE);
+                assert_int_equal(
+                    skep_npy_parse(&npy, &skep_mem_std, skep_bytes_of(copy, len), &why),
+                    SKEP_EVALUE);
             assert_true(strlen(why.text) > 0);
             free(copy);
         }
@@ -106,7 +114,8 @@ static void npy_of_another_type_or_shape_is_refused_by_name(void **state)
         struct skep_cmd_why why;
         struct skep_npy npy;
 
-        assert_int_equal(skep_npy_parse(&npy, &skep_mem_std, load(cases[i].file), &why), SKEP_EVALUE);
+        assert_int_equal(skep_npy_parse(&npy, &skep_mem_std, load(cases[i].file), &why),
+                         SKEP_EVALUE);
         assert_string_equal(why.text, cases[i].why);
         assert_null(npy.data);
     }
@@ -135,19 +144,32 @@ static int parse_header(const char *header, size_t body, struct skep_cmd_why *wh
 
 static void odd_headers_are_read_or_refused(void **state)
 {
-    static const char *const good[] = {"{'descr': '<f4', 'fortran_order': False, 'shape': (2L,), }", "{\"shape\":(2),\"descr\":\"=f4\",\"fortran_order\":True}",
-                                       "  { 'fortran_order' : False ,\n'shape' : ( 1 , 2 ) , 'descr' : '<f4' }  \n"};
+    static const char *const good[] = {
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2L,), }",
+        "{\"shape\":(2),\"descr\":\"=f4\",\"fortran_order\":True}",
+        "  { 'fortran_order' : False ,\n'shape' : ( 1 , 2 ) , 'descr' : '<f4' }  \n"};
     static const char *const bad[] = {
-        "", "{", "{}", "{'descr': '<f4'}", "{'descr': '<f4', 'fortran_order': False}", "{'descr': '<f4', 'shape': (2,)}",
-        "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,)}", "{'descr': '<f4', 'fortran_order': False, 'shape': 2}",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,", "{'descr': '<f4', 'fortran_order': False, 'shape': (-2,)}",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)} x", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'x': 1}",
-        "{'descr': 'f4', 'fortran_order': False, 'shape': (2,)}", "{'descr': '|f4', 'fortran_order': False, 'shape': (2,)}",
-        "{'descr': '<f44', 'fortran_order': False, 'shape': (2,)}", "{'descr': '<f4' 'fortran_order': False, 'shape': (2,)}",
+        "",
+        "{",
+        "{}",
+        "{'descr': '<f4'}",
+        "{'descr': '<f4', 'fortran_order': False}",
+        "{'descr': '<f4', 'shape': (2,)}",
+        "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': 2}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-2,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)} x",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'x': 1}",
+        "{'descr': 'f4', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '|f4', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<f44', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<f4' 'fortran_order': False, 'shape': (2,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387905,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296,4294967296)}",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}", "{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}"};
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}"};
     struct skep_cmd_why why;
 
     (void)state;
@@ -160,12 +182,14 @@ static void odd_headers_are_read_or_refused(void **state)
         assert_true(strlen(why.text) > 0);
     }
     /* numpy writes shapes with a zero */
-    assert_int_equal(parse_header("{'descr': '<f4', 'fortran_order': True, 'shape': (0, 3)}", 0, &why), 0);
+    assert_int_equal(
+        parse_header("{'descr': '<f4', 'fortran_order': True, 'shape': (0, 3)}", 0, &why), 0);
 }
 
 /* ---- scores ---- */
 
-static int parse(struct skep_cmd_scores *out, skep_bytes file, const char *grid_text, struct skep_cmd_why *why)
+static int parse(struct skep_cmd_scores *out, skep_bytes file, const char *grid_text,
+                 struct skep_cmd_why *why)
 {
     struct skep_cmd_grid grid;
 
@@ -273,13 +297,18 @@ static void wrong_scores_are_refused_by_name(void **state)
         {"[[1, 2]]", "2x3", "1 row of scores for a grid of 2 dimensions"},
         {"[[1, 2], [1, 2]]", "2x3", "row 1 has 2 scores, the grid has 3 there"},
         {"[[1, 2], 3]", "2x3", "example 0, row 1 is no array of numbers"},
-        {"[[1, 2], [1, \"inf\", 2]]", "2x3", "example 0, row 1, index 1 is neither a number nor \"-inf\""},
-        {"[[1, 2], [1, null, 2]]", "2x3", "example 0, row 1, index 1 is neither a number nor \"-inf\""},
+        {"[[1, 2], [1, \"inf\", 2]]", "2x3",
+         "example 0, row 1, index 1 is neither a number nor \"-inf\""},
+        {"[[1, 2], [1, null, 2]]", "2x3",
+         "example 0, row 1, index 1 is neither a number nor \"-inf\""},
         {"[[[1], [2]], [[1]]]", "1x1", "1 row of scores for a grid of 2 dimensions"},
         {"[[[1], [2]], 3]", "1x1", "example 1 is no array of rows"},
-        {"[[1, NaN]]", "2", "neither .npy, .npz nor JSON: line 1, column 8: invalid token near 'NaN'"},
-        {"[[1, 1e999]]", "2", "neither .npy, .npz nor JSON: line 1, column 10: real number overflow near '1e999'"},
-        {"", "2", "neither .npy, .npz nor JSON: line 1, column 0: '[' or '{' expected near end of file"},
+        {"[[1, NaN]]", "2",
+         "neither .npy, .npz nor JSON: line 1, column 8: invalid token near 'NaN'"},
+        {"[[1, 1e999]]", "2",
+         "neither .npy, .npz nor JSON: line 1, column 10: real number overflow near '1e999'"},
+        {"", "2",
+         "neither .npy, .npz nor JSON: line 1, column 0: '[' or '{' expected near end of file"},
     };
 
     (void)state;
@@ -288,7 +317,9 @@ static void wrong_scores_are_refused_by_name(void **state)
         struct skep_cmd_scores s;
         struct skep_cmd_why why;
 
-        assert_int_equal(parse(&s, is_file ? load(cases[i].text) : skep_bytes_str(cases[i].text), cases[i].grid, &why), SKEP_EVALUE);
+        assert_int_equal(parse(&s, is_file ? load(cases[i].text) : skep_bytes_str(cases[i].text),
+                               cases[i].grid, &why),
+                         SKEP_EVALUE);
         assert_string_equal(why.text, cases[i].why);
         assert_null(s.data);
     }
@@ -310,7 +341,8 @@ static void a_changed_byte_of_an_archive_is_noticed(void **state)
         copy[at] ^= 0x10;
         if (parse(&s, skep_bytes_of(copy, whole.len), "2x3", &why) == 0) {
             /* a date, a version, an unused field: the scores are as they were */
-            assert_true(score(&s, 0, 0, 0) == 1 && score(&s, 0, 0, 1) == 2 && score(&s, 0, 1, 0) == 3 && score(&s, 0, 1, 1) == 4 &&
+            assert_true(score(&s, 0, 0, 0) == 1 && score(&s, 0, 0, 1) == 2 &&
+                        score(&s, 0, 1, 0) == 3 && score(&s, 0, 1, 1) == 4 &&
                         score(&s, 0, 1, 2) == 5);
             skep_cmd_scores_fini(&s, &skep_mem_std);
             taken++;
@@ -335,7 +367,8 @@ static void a_length_that_deflate_cannot_reach_is_not_allocated(void **state)
     assert_non_null(entry);
     entry[27] = 0x0f; /* the unpacked length in the central directory: 240 MiB and more */
     test_mem_init(&mem);
-    assert_int_equal(skep_npz_parse(&npz, &mem.mem, skep_bytes_of(copy, whole.len), &why), SKEP_EVALUE);
+    assert_int_equal(skep_npz_parse(&npz, &mem.mem, skep_bytes_of(copy, whole.len), &why),
+                     SKEP_EVALUE);
     assert_non_null(strstr(why.text, "are too many"));
     assert_int_equal(mem.live, 0);
     free(copy);
@@ -355,7 +388,8 @@ static int parse_with(const struct skep_mem *mem, void *user)
 
 static void no_failed_allocation_leaks_or_crashes(void **state)
 {
-    skep_bytes files[] = {load("rows_deflated.npz"), load("batch_deflated.npz"), skep_bytes_str("[[1, 2], [3, 4, 5]]")};
+    skep_bytes files[] = {load("rows_deflated.npz"), load("batch_deflated.npz"),
+                          skep_bytes_str("[[1, 2], [3, 4, 5]]")};
 
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(files); i++)

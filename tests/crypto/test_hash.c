@@ -16,9 +16,12 @@ static void hashes_match_their_standards(void **state)
     static const struct {
         const char *text, *sha1, *sha256;
     } rows[] = {
-        {"", "da39a3ee5e6b4b0d3255bfef95601890afd80709", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
-        {"abc", "a9993e364706816aba3e25717850c26c9cd0d89d", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
-        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", "84983e441c3bd26ebaae4aa1f95129e5e54670f1",
+        {"", "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {"abc", "a9993e364706816aba3e25717850c26c9cd0d89d",
+         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+         "84983e441c3bd26ebaae4aa1f95129e5e54670f1",
          "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
     };
     uint8_t out[SKEP_SHA256_LEN];
@@ -32,7 +35,8 @@ static void hashes_match_their_standards(void **state)
         skep_sha256(out, text);
         assert_string_equal(test_hex(out, SKEP_SHA256_LEN), rows[i].sha256);
         for (size_t cut = 0; cut <= text.len; cut++) {
-            skep_sha256_pair(out, skep_bytes_of(text.data, cut), skep_bytes_of(text.data + cut, text.len - cut));
+            skep_sha256_pair(out, skep_bytes_of(text.data, cut),
+                             skep_bytes_of(text.data + cut, text.len - cut));
             assert_string_equal(test_hex(out, SKEP_SHA256_LEN), rows[i].sha256);
         }
     }
@@ -58,7 +62,8 @@ static void threads_hash_at_the_same_time(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, hash_in_a_thread, out[i]), 0);
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(pthread_join(threads[i], NULL), 0);
-        assert_string_equal(test_hex(out[i], SKEP_SHA1_LEN), "a9993e364706816aba3e25717850c26c9cd0d89d");
+        assert_string_equal(test_hex(out[i], SKEP_SHA1_LEN),
+                            "a9993e364706816aba3e25717850c26c9cd0d89d");
     }
 }
 
@@ -69,11 +74,16 @@ static void hkdf_matches_rfc_5869(void **state)
     uint8_t out1[SKEP_SHA256_LEN], out2[SKEP_SHA256_LEN], chaining_key[SKEP_SHA256_LEN] = {0};
 
     (void)state;
-    assert_int_equal(skep_hkdf2(out1, out2, zero, test_unhex("0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b")), 0);
-    assert_string_equal(test_hex(out1, sizeof out1), "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d");
+    assert_int_equal(
+        skep_hkdf2(out1, out2, zero, test_unhex("0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b")),
+        0);
+    assert_string_equal(test_hex(out1, sizeof out1),
+                        "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d");
     assert_string_equal(test_hex(out2, 10), "9d201395faa4b61a96c8");
     /* In Noise the first output replaces the chaining key that it was made from. */
-    assert_int_equal(skep_hkdf2(chaining_key, out2, chaining_key, test_unhex("0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b")), 0);
+    assert_int_equal(skep_hkdf2(chaining_key, out2, chaining_key,
+                                test_unhex("0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b")),
+                     0);
     assert_memory_equal(chaining_key, out1, sizeof out1);
     assert_int_equal(skep_hkdf2(out1, out2, zero, (skep_bytes){0}), 0);
 }
@@ -99,9 +109,12 @@ static void aead_matches_rfc_8439_both_ways(void **state)
     assert_int_equal(skep_aead_init(&aead, test_unhex(aead_key).data), 0);
     for (int round = 0; round < 3; round++) { /* the key stays, whatever was done before */
         memcpy(data, sealed.data, sealed.len);
-        assert_int_equal(skep_aead_open(&aead, aead_counter, test_unhex(aead_data), data, sealed.len), 0);
+        assert_int_equal(
+            skep_aead_open(&aead, aead_counter, test_unhex(aead_data), data, sealed.len), 0);
         assert_memory_equal(data, "Internet-Drafts are draft documents", 35);
-        assert_int_equal(skep_aead_seal(&aead, aead_counter, test_unhex(aead_data), data, sealed.len - SKEP_AEAD_TAG_LEN), 0);
+        assert_int_equal(skep_aead_seal(&aead, aead_counter, test_unhex(aead_data), data,
+                                        sealed.len - SKEP_AEAD_TAG_LEN),
+                         0);
         assert_memory_equal(data, sealed.data, sealed.len);
     }
     skep_aead_fini(&aead);
@@ -119,19 +132,24 @@ static void aead_refuses_whatever_was_changed(void **state)
     for (size_t i = 0; i < sealed.len; i++) {
         memcpy(data, sealed.data, sealed.len);
         data[i] ^= (uint8_t)(1u << i % 8);
-        assert_int_equal(skep_aead_open(&aead, aead_counter, associated, data, sealed.len), SKEP_EPEER_AUTH);
+        assert_int_equal(skep_aead_open(&aead, aead_counter, associated, data, sealed.len),
+                         SKEP_EPEER_AUTH);
         assert_true(data[0] == 0 && data[100] == 0); /* the text is not left for anybody to use */
     }
     for (size_t cut = 0; cut < sealed.len; cut++) {
         memcpy(data, sealed.data, sealed.len);
-        assert_int_equal(skep_aead_open(&aead, aead_counter, associated, data, cut), SKEP_EPEER_AUTH);
+        assert_int_equal(skep_aead_open(&aead, aead_counter, associated, data, cut),
+                         SKEP_EPEER_AUTH);
     }
     memcpy(data, sealed.data, sealed.len);
-    assert_int_equal(skep_aead_open(&aead, aead_counter + 1, associated, data, sealed.len), SKEP_EPEER_AUTH);
+    assert_int_equal(skep_aead_open(&aead, aead_counter + 1, associated, data, sealed.len),
+                     SKEP_EPEER_AUTH);
     memcpy(data, sealed.data, sealed.len);
-    assert_int_equal(skep_aead_open(&aead, aead_counter, (skep_bytes){0}, data, sealed.len), SKEP_EPEER_AUTH);
+    assert_int_equal(skep_aead_open(&aead, aead_counter, (skep_bytes){0}, data, sealed.len),
+                     SKEP_EPEER_AUTH);
     memcpy(data, sealed.data, sealed.len);
-    assert_int_equal(skep_aead_open(&aead, aead_counter, associated, data, sealed.len), 0); /* and still works */
+    assert_int_equal(skep_aead_open(&aead, aead_counter, associated, data, sealed.len),
+                     0); /* and still works */
     skep_aead_fini(&aead);
 }
 
@@ -161,9 +179,11 @@ static void x25519_matches_rfc_7748(void **state)
         memcpy(u, k, sizeof u);
         memcpy(k, out, sizeof k);
         if (i == 1)
-            assert_string_equal(test_hex(k, sizeof k), "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079");
+            assert_string_equal(test_hex(k, sizeof k),
+                                "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079");
     }
-    assert_string_equal(test_hex(k, sizeof k), "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51");
+    assert_string_equal(test_hex(k, sizeof k),
+                        "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51");
 }
 
 /* The points of low order, and again with their top bit set, which is to be ignored. */
@@ -194,20 +214,25 @@ static void x25519_refuses_points_of_low_order(void **state)
 static void both_sides_agree_on_the_shared_secret(void **state)
 {
     json_t *noise = test_get(test_vectors("transport.json"), "noise");
-    const json_t *private_keys = test_get(noise, "private_keys"), *public_keys = test_get(noise, "public_keys");
+    const json_t *private_keys = test_get(noise, "private_keys"),
+                 *public_keys = test_get(noise, "public_keys");
     uint8_t out[SKEP_X25519_LEN], ours[SKEP_X25519_LEN], theirs[SKEP_X25519_LEN];
     const char *name;
     json_t *value;
 
     (void)state;
-    json_object_foreach(test_get(noise, "private_keys"), name, value) {
+    json_object_foreach(test_get(noise, "private_keys"), name, value)
+    {
         assert_int_equal(skep_x25519_public(out, test_unhex(json_string_value(value)).data), 0);
         assert_string_equal(test_hex(out, sizeof out), test_str(public_keys, name));
     }
     assert_int_equal(skep_x25519(ours, test_unhex(test_str(private_keys, "initiator static")).data,
-                                 test_unhex(test_str(public_keys, "responder static")).data), 0);
-    assert_int_equal(skep_x25519(theirs, test_unhex(test_str(private_keys, "responder static")).data,
-                                 test_unhex(test_str(public_keys, "initiator static")).data), 0);
+                                 test_unhex(test_str(public_keys, "responder static")).data),
+                     0);
+    assert_int_equal(skep_x25519(theirs,
+                                 test_unhex(test_str(private_keys, "responder static")).data,
+                                 test_unhex(test_str(public_keys, "initiator static")).data),
+                     0);
     assert_memory_equal(ours, theirs, sizeof ours);
 }
 
@@ -232,8 +257,14 @@ static void base64_matches_rfc_4648(void **state)
 {
     static const struct {
         const char *text, *base64;
-    } rows[] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="},
-                {"foobar", "Zm9vYmFy"}, {"\xfb\xff\xfe", "+//+"}};
+    } rows[] = {{"", ""},
+                {"f", "Zg=="},
+                {"fo", "Zm8="},
+                {"foo", "Zm9v"},
+                {"foob", "Zm9vYg=="},
+                {"fooba", "Zm9vYmE="},
+                {"foobar", "Zm9vYmFy"},
+                {"\xfb\xff\xfe", "+//+"}};
 
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(rows); i++) {
@@ -251,7 +282,8 @@ static void base64_matches_rfc_4648(void **state)
 
 static void what_is_not_base64_is_refused(void **state)
 {
-    static const char *const bad[] = {"Z", "Zg", "Zg=", "Zg===", "Zm9vY", "Zm9v=", "====", "=m9v", "Z=9v", "Zm=v",
+    static const char *const bad[] = {"Z",      "Zg",   "Zg=",  "Zg===",        "Zm9vY",
+                                      "Zm9v=",  "====", "=m9v", "Z=9v",         "Zm=v",
                                       "Zm9v\n", " Zm9", "Zm-_", "Zm9vZg==Zm9v", "Zm\xc3\xa9"};
 
     (void)state;

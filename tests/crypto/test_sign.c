@@ -19,8 +19,7 @@ static const struct {
     enum skep_key_type type;
     const char *key, *signature;
 } ecdsa_vectors[] = {
-    {SKEP_KEY_SECP256K1,
-     "031e6a12694805348e1fc5ec20d985d0de552a1295d1cbde261a8cfe539749bfe2",
+    {SKEP_KEY_SECP256K1, "031e6a12694805348e1fc5ec20d985d0de552a1295d1cbde261a8cfe539749bfe2",
      "3046022100c2d99ac76e56003bd61837bef4d9cc09c83e0386839ba893a62d7a7acf3b535e022100ba6c916a4f00afde54606c1790c711"
      "080aadd32ada2f5f8169c9c3cd0b26deb4"},
     {SKEP_KEY_ECDSA,
@@ -44,7 +43,8 @@ static const struct {
 };
 
 /* Every bit of key and signature changed in turn, and both cut at each byte. */
-static void refuse_all_changes(enum skep_key_type type, skep_bytes key, skep_bytes text, skep_bytes signature)
+static void refuse_all_changes(enum skep_key_type type, skep_bytes key, skep_bytes text,
+                               skep_bytes signature)
 {
     uint8_t *copy = malloc(SKEP_MAX(key.len, signature.len) + 1);
 
@@ -53,27 +53,34 @@ static void refuse_all_changes(enum skep_key_type type, skep_bytes key, skep_byt
     for (size_t i = 0; i < signature.len; i++) {
         memcpy(copy, signature.data, signature.len);
         copy[i] ^= (uint8_t)(1u << i % 8);
-        assert_int_equal(skep_verify(type, key, text, skep_bytes_of(copy, signature.len)), SKEP_EPEER_AUTH);
-        assert_int_equal(skep_verify(type, key, text, skep_bytes_of(signature.data, i)), SKEP_EPEER_AUTH);
+        assert_int_equal(skep_verify(type, key, text, skep_bytes_of(copy, signature.len)),
+                         SKEP_EPEER_AUTH);
+        assert_int_equal(skep_verify(type, key, text, skep_bytes_of(signature.data, i)),
+                         SKEP_EPEER_AUTH);
     }
     for (size_t i = 0; i < key.len; i++) {
         memcpy(copy, key.data, key.len);
         copy[i] ^= (uint8_t)(1u << i % 8);
         /* In DER a byte may not matter (the parameters of RSA, the point's form), but then it must be the same key. */
         if (type == SKEP_KEY_ED25519 || type == SKEP_KEY_SECP256K1)
-            assert_int_equal(skep_verify(type, skep_bytes_of(copy, key.len), text, signature), SKEP_EPEER_AUTH);
+            assert_int_equal(skep_verify(type, skep_bytes_of(copy, key.len), text, signature),
+                             SKEP_EPEER_AUTH);
         else
             skep_verify(type, skep_bytes_of(copy, key.len), text, signature);
-        assert_int_equal(skep_verify(type, skep_bytes_of(key.data, i), text, signature), SKEP_EPEER_AUTH);
+        assert_int_equal(skep_verify(type, skep_bytes_of(key.data, i), text, signature),
+                         SKEP_EPEER_AUTH);
     }
     memcpy(copy, signature.data, signature.len);
     copy[signature.len] = 0;
-    assert_int_equal(skep_verify(type, key, text, skep_bytes_of(copy, signature.len + 1)), SKEP_EPEER_AUTH);
-    assert_int_equal(skep_verify(type, key, skep_bytes_of(text.data, text.len - 1), signature), SKEP_EPEER_AUTH);
+    assert_int_equal(skep_verify(type, key, text, skep_bytes_of(copy, signature.len + 1)),
+                     SKEP_EPEER_AUTH);
+    assert_int_equal(skep_verify(type, key, skep_bytes_of(text.data, text.len - 1), signature),
+                     SKEP_EPEER_AUTH);
     assert_int_equal(skep_verify(type, key, (skep_bytes){0}, signature), SKEP_EPEER_AUTH);
     for (int other = SKEP_KEY_RSA; other <= SKEP_KEY_ECDSA; other++)
         if (other != (int)type)
-            assert_int_equal(skep_verify((enum skep_key_type)other, key, text, signature), SKEP_EPEER_AUTH);
+            assert_int_equal(skep_verify((enum skep_key_type)other, key, text, signature),
+                             SKEP_EPEER_AUTH);
     assert_int_equal(skep_verify((enum skep_key_type)4, key, text, signature), SKEP_EPEER_AUTH);
     free(copy);
 }
@@ -91,39 +98,48 @@ static void curves_that_libp2p_does_not_name_are_refused(void **state)
     /* brainpoolP256r1, and secp256k1 as SubjectPublicKeyInfo with a signature that is right */
     static const char brainpool[] =
         "305a301406072a8648ce3d020106092b240303020801010703420004668adacf4ed5f35980db33ee865581f20198bc9364bdd94dc8aaa9"
-     "731cb7bb1704c51e8d475b04dbb59639f222f130d92d03e72e0f7a8e92af582ef674c3ce64";
+        "731cb7bb1704c51e8d475b04dbb59639f222f130d92d03e72e0f7a8e92af582ef674c3ce64";
     static const char secp256k1[] =
         "3056301006072a8648ce3d020106052b8104000a034200041e6a12694805348e1fc5ec20d985d0de552a1295d1cbde261a8cfe539749bf"
-     "e28aca72f4bda90def52757723d36e57de5fdff3ebd204aa79dead42e5d24dd543";
+        "e28aca72f4bda90def52757723d36e57de5fdff3ebd204aa79dead42e5d24dd543";
 
     (void)state;
-    assert_int_equal(skep_verify(SKEP_KEY_ECDSA, test_unhex(brainpool), message(), test_unhex(ecdsa_vectors[1].signature)),
+    assert_int_equal(skep_verify(SKEP_KEY_ECDSA, test_unhex(brainpool), message(),
+                                 test_unhex(ecdsa_vectors[1].signature)),
                      SKEP_EPEER_AUTH);
-    assert_int_equal(skep_verify(SKEP_KEY_ECDSA, test_unhex(secp256k1), message(), test_unhex(ecdsa_vectors[0].signature)),
+    assert_int_equal(skep_verify(SKEP_KEY_ECDSA, test_unhex(secp256k1), message(),
+                                 test_unhex(ecdsa_vectors[0].signature)),
                      SKEP_EPEER_AUTH);
 }
 
 /* RFC 8032, section 7.1, test 2 */
 static void ed25519_matches_rfc_8032(void **state)
 {
-    static const char signature_hex[] = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
-                                        "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
+    static const char signature_hex[] =
+        "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+        "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
     struct skep_private_key *key;
     struct skep_buf buf;
 
     (void)state;
-    assert_int_equal(skep_private_key_from_ed25519(
-                         &key, &skep_mem_std, test_unhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb").data), 0);
+    assert_int_equal(
+        skep_private_key_from_ed25519(
+            &key, &skep_mem_std,
+            test_unhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb").data),
+        0);
     skep_buf_init(&buf, &skep_mem_std);
     assert_int_equal(skep_private_key_public(key, &buf), 0);
-    assert_string_equal(test_hex(buf.data, buf.len), "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
+    assert_string_equal(test_hex(buf.data, buf.len),
+                        "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
     skep_buf_clear(&buf);
     assert_int_equal(skep_sign(key, skep_bytes_of("\x72", 1), &buf), 0);
     assert_string_equal(test_hex(buf.data, buf.len), signature_hex);
     assert_int_equal(skep_sign_pss(key, message(), &buf), SKEP_EKEY);
     assert_int_equal(skep_private_key_openssh(key, &buf), SKEP_EKEY);
-    refuse_all_changes(SKEP_KEY_ED25519, test_unhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"),
-                       skep_bytes_of("\x72", 1), test_unhex(signature_hex));
+    refuse_all_changes(
+        SKEP_KEY_ED25519,
+        test_unhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"),
+        skep_bytes_of("\x72", 1), test_unhex(signature_hex));
     skep_buf_fini(&buf);
     skep_private_key_free(key);
 }
@@ -150,16 +166,21 @@ static void ed25519_keys_of_small_order_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(keys); i++)
         for (uint8_t text = 0; text < 32; text++) /* one in eight would do for the other points */
-            assert_int_equal(skep_verify(SKEP_KEY_ED25519, test_unhex(keys[i]), skep_bytes_of(&text, 1),
-                                         skep_bytes_of(signature, sizeof signature)), SKEP_EPEER_AUTH);
+            assert_int_equal(skep_verify(SKEP_KEY_ED25519, test_unhex(keys[i]),
+                                         skep_bytes_of(&text, 1),
+                                         skep_bytes_of(signature, sizeof signature)),
+                             SKEP_EPEER_AUTH);
 }
 
 static struct skep_private_key *records_key(const struct skep_mem *mem)
 {
     struct skep_private_key *key;
 
-    assert_int_equal(skep_private_key_from_pem(
-                         &key, mem, skep_bytes_str(test_str(test_get(test_vectors("records.json"), "key"), "private_pem"))), 0);
+    assert_int_equal(
+        skep_private_key_from_pem(
+            &key, mem,
+            skep_bytes_str(test_str(test_get(test_vectors("records.json"), "key"), "private_pem"))),
+        0);
     return key;
 }
 
@@ -175,7 +196,8 @@ static void rsa_signs_and_verifies_as_libp2p_does(void **state)
     assert_int_equal(skep_private_key_public(key, &public_key), 0);
     assert_int_equal(skep_sign(key, message(), &signature), 0);
     assert_int_equal(signature.len, 256);
-    refuse_all_changes(SKEP_KEY_RSA, skep_buf_view(&public_key), message(), skep_buf_view(&signature));
+    refuse_all_changes(SKEP_KEY_RSA, skep_buf_view(&public_key), message(),
+                       skep_buf_view(&signature));
     skep_buf_fini(&public_key);
     skep_buf_fini(&signature);
     skep_private_key_free(key);
@@ -185,19 +207,23 @@ static void rsa_signs_and_verifies_as_libp2p_does(void **state)
 static void rsa_keys_out_of_bounds_are_refused(void **state)
 {
     static const char key_1024[] =
-     "30819f300d06092a864886f70d010101050003818d0030818902818100e14ee9b196bb142027699a2a1436131e89648f380e18198e5a94"
-     "bd869805f5e2e95d794d8e9ac46260e2c2b2ca87d36d99dfa8a8b1a67f7c7ca3e6d8ce237444562fd0b4126fc7473b936a4f989533ef47"
-     "315866f115acf3ac25f5f83995d2db91ee436ed43da54e4e4df1527b14cd020786fc14f1bb0a5efc18f6bd62c151b50203010001";
+        "30819f300d06092a864886f70d010101050003818d0030818902818100e14ee9b196bb142027699a2a1436131e89648f380e18198e5a94"
+        "bd869805f5e2e95d794d8e9ac46260e2c2b2ca87d36d99dfa8a8b1a67f7c7ca3e6d8ce237444562fd0b4126fc7473b936a4f989533ef47"
+        "315866f115acf3ac25f5f83995d2db91ee436ed43da54e4e4df1527b14cd020786fc14f1bb0a5efc18f6bd62c151b50203010001";
     static const char signature_1024[] =
-     "a6e1cca286e2690e250701776ecf234561a84ace416cb4a864f203d3fb09b06c96160d0c4f827dd45995b165c2669ff4c590947efe0b0a"
-     "613cfb249bc489a688f7f02158d6bd3b0dc86b529670ffa80923ddd8a3d944c530a32c0f34d02ae3420342fa0bb596138f6b0f4be5daf1"
-     "4d776e0bd29aed04085cbfcd9a2bdef2f266";
+        "a6e1cca286e2690e250701776ecf234561a84ace416cb4a864f203d3fb09b06c96160d0c4f827dd45995b165c2669ff4c590947efe0b0a"
+        "613cfb249bc489a688f7f02158d6bd3b0dc86b529670ffa80923ddd8a3d944c530a32c0f34d02ae3420342fa0bb596138f6b0f4be5daf1"
+        "4d776e0bd29aed04085cbfcd9a2bdef2f266";
     struct skep_private_key *key;
 
     (void)state;
-    assert_int_equal(skep_verify(SKEP_KEY_RSA, test_unhex(key_1024), message(), test_unhex(signature_1024)), SKEP_EPEER_AUTH);
-    assert_int_equal(skep_private_key_new_rsa(&key, &skep_mem_std, SKEP_RSA_BITS_MIN - 1), SKEP_EKEY);
-    assert_int_equal(skep_private_key_new_rsa(&key, &skep_mem_std, SKEP_RSA_BITS_MAX + 1), SKEP_EKEY);
+    assert_int_equal(
+        skep_verify(SKEP_KEY_RSA, test_unhex(key_1024), message(), test_unhex(signature_1024)),
+        SKEP_EPEER_AUTH);
+    assert_int_equal(skep_private_key_new_rsa(&key, &skep_mem_std, SKEP_RSA_BITS_MIN - 1),
+                     SKEP_EKEY);
+    assert_int_equal(skep_private_key_new_rsa(&key, &skep_mem_std, SKEP_RSA_BITS_MAX + 1),
+                     SKEP_EKEY);
     assert_null(key);
 }
 
@@ -257,22 +283,31 @@ static void signed_records_of_hivemind_verify(void **state)
     size_t i, verified = 0;
 
     (void)state;
-    json_array_foreach(cases, i, row) {
+    json_array_foreach(cases, i, row)
+    {
         static const char mark[] = "[signature:";
         skep_bytes value = test_unhex(test_str(row, "value"));
         const uint8_t *at = memmem(value.data, value.len, mark, sizeof mark - 1);
         struct skep_buf signature;
 
-        if (!at || !json_is_true(test_get(row, "validate")) || !json_object_get(row, "signed_message"))
+        if (!at || !json_is_true(test_get(row, "validate")) ||
+            !json_object_get(row, "signed_message"))
             continue;
         at += sizeof mark - 1;
         skep_buf_init(&signature, &skep_mem_std);
-        assert_int_equal(skep_base64_decode(&signature, skep_bytes_of(at, (size_t)(value.data + value.len - 1 - at))), 0);
-        assert_int_equal(skep_verify_pss(skep_bytes_str(openssh), test_unhex(test_str(row, "signed_message")),
-                                         skep_buf_view(&signature)), 0);
+        assert_int_equal(
+            skep_base64_decode(&signature,
+                               skep_bytes_of(at, (size_t)(value.data + value.len - 1 - at))),
+            0);
+        assert_int_equal(skep_verify_pss(skep_bytes_str(openssh),
+                                         test_unhex(test_str(row, "signed_message")),
+                                         skep_buf_view(&signature)),
+                         0);
         signature.data[signature.len / 2] ^= 1;
-        assert_int_equal(skep_verify_pss(skep_bytes_str(openssh), test_unhex(test_str(row, "signed_message")),
-                                         skep_buf_view(&signature)), SKEP_EPEER_AUTH);
+        assert_int_equal(skep_verify_pss(skep_bytes_str(openssh),
+                                         test_unhex(test_str(row, "signed_message")),
+                                         skep_buf_view(&signature)),
+                         SKEP_EPEER_AUTH);
         skep_buf_fini(&signature);
         verified++;
     }
@@ -296,15 +331,21 @@ static void pss_salts_have_the_greatest_length(void **state)
     skep_buf_init(&openssh, &skep_mem_std);
     skep_buf_init(&signature, &skep_mem_std);
     assert_int_equal(skep_private_key_openssh(key, &openssh), 0);
-    assert_true(skep_bytes_equal(skep_buf_view(&openssh),
-                                 skep_bytes_str(test_str(test_get(test_vectors("records.json"), "key"), "public_openssh"))));
+    assert_true(skep_bytes_equal(
+        skep_buf_view(&openssh),
+        skep_bytes_str(test_str(test_get(test_vectors("records.json"), "key"), "public_openssh"))));
     assert_int_equal(skep_sign_pss(key, message(), &signature), 0);
-    assert_int_equal(skep_verify_pss(skep_buf_view(&openssh), message(), skep_buf_view(&signature)), 0);
-    assert_int_equal(skep_verify_pss(skep_buf_view(&openssh), message(), test_unhex(short_salt)), SKEP_EPEER_AUTH);
+    assert_int_equal(skep_verify_pss(skep_buf_view(&openssh), message(), skep_buf_view(&signature)),
+                     0);
+    assert_int_equal(skep_verify_pss(skep_buf_view(&openssh), message(), test_unhex(short_salt)),
+                     SKEP_EPEER_AUTH);
     for (size_t cut = 0; cut < openssh.len; cut++)
-        assert_int_equal(skep_verify_pss(skep_bytes_of(openssh.data, cut), message(), skep_buf_view(&signature)), SKEP_EPEER_AUTH);
+        assert_int_equal(
+            skep_verify_pss(skep_bytes_of(openssh.data, cut), message(), skep_buf_view(&signature)),
+            SKEP_EPEER_AUTH);
     openssh.data[40] ^= 1;
-    assert_int_equal(skep_verify_pss(skep_buf_view(&openssh), message(), skep_buf_view(&signature)), SKEP_EPEER_AUTH);
+    assert_int_equal(skep_verify_pss(skep_buf_view(&openssh), message(), skep_buf_view(&signature)),
+                     SKEP_EPEER_AUTH);
     skep_buf_fini(&openssh);
     skep_buf_fini(&signature);
     skep_private_key_free(key);
@@ -324,11 +365,16 @@ static void private_keys_survive_their_encodings(void **state)
     assert_true(skep_bytes_equal(skep_buf_view(&der), skep_buf_view(&der_again)));
     skep_private_key_free(again);
     for (size_t cut = 0; cut < der.len; cut += cut < 64 ? 1 : 17)
-        assert_int_equal(skep_private_key_from_rsa_der(&again, &skep_mem_std, skep_bytes_of(der.data, cut)), SKEP_EKEY);
+        assert_int_equal(
+            skep_private_key_from_rsa_der(&again, &skep_mem_std, skep_bytes_of(der.data, cut)),
+            SKEP_EKEY);
     skep_buf_put_u8(&der, 0);
-    assert_int_equal(skep_private_key_from_rsa_der(&again, &skep_mem_std, skep_buf_view(&der)), SKEP_EKEY);
-    assert_int_equal(skep_private_key_from_pem(&again, &skep_mem_std, skep_buf_view(&der)), SKEP_EKEY);
-    assert_int_equal(skep_private_key_from_pem(&again, &skep_mem_std, skep_bytes_str("")), SKEP_EKEY);
+    assert_int_equal(skep_private_key_from_rsa_der(&again, &skep_mem_std, skep_buf_view(&der)),
+                     SKEP_EKEY);
+    assert_int_equal(skep_private_key_from_pem(&again, &skep_mem_std, skep_buf_view(&der)),
+                     SKEP_EKEY);
+    assert_int_equal(skep_private_key_from_pem(&again, &skep_mem_std, skep_bytes_str("")),
+                     SKEP_EKEY);
     assert_null(again);
     skep_buf_fini(&der);
     skep_buf_fini(&der_again);
@@ -337,7 +383,8 @@ static void private_keys_survive_their_encodings(void **state)
 
 static void an_rsa_key_one_byte_past_64_kib_is_refused(void **state)
 {
-    skep_bytes pem = skep_bytes_str(test_str(test_get(test_vectors("records.json"), "key"), "private_pem"));
+    skep_bytes pem =
+        skep_bytes_str(test_str(test_get(test_vectors("records.json"), "key"), "private_pem"));
     uint8_t *text = malloc((size_t)SKEP_KEY_TEXT_MAX + 1);
     struct skep_private_key *key;
 
@@ -345,9 +392,12 @@ static void an_rsa_key_one_byte_past_64_kib_is_refused(void **state)
     assert_non_null(text);
     memset(text, '\n', (size_t)SKEP_KEY_TEXT_MAX + 1); /* what follows the key is not looked at */
     memcpy(text, pem.data, pem.len);
-    assert_int_equal(skep_private_key_from_pem(&key, &skep_mem_std, skep_bytes_of(text, SKEP_KEY_TEXT_MAX)), 0);
+    assert_int_equal(
+        skep_private_key_from_pem(&key, &skep_mem_std, skep_bytes_of(text, SKEP_KEY_TEXT_MAX)), 0);
     skep_private_key_free(key);
-    assert_int_equal(skep_private_key_from_pem(&key, &skep_mem_std, skep_bytes_of(text, (size_t)SKEP_KEY_TEXT_MAX + 1)), SKEP_EKEY);
+    assert_int_equal(skep_private_key_from_pem(&key, &skep_mem_std,
+                                               skep_bytes_of(text, (size_t)SKEP_KEY_TEXT_MAX + 1)),
+                     SKEP_EKEY);
     assert_null(key);
     free(text);
 }
@@ -363,7 +413,8 @@ static int use_a_key(const struct skep_mem *mem, void *user)
     if (rc < 0)
         return rc;
     skep_buf_init(&buf, mem);
-    if ((rc = skep_private_key_public(key, &buf)) == 0 && (rc = skep_sign(key, message(), &buf)) == 0)
+    if ((rc = skep_private_key_public(key, &buf)) == 0 &&
+        (rc = skep_sign(key, message(), &buf)) == 0)
         rc = skep_private_key_export(key, &buf);
     skep_buf_fini(&buf);
     skep_private_key_free(key);
@@ -379,7 +430,8 @@ static int use_an_rsa_key(const struct skep_mem *mem, void *user)
     if (rc < 0)
         return rc;
     skep_buf_init(&buf, mem);
-    if ((rc = skep_private_key_openssh(key, &buf)) == 0 && (rc = skep_sign_pss(key, message(), &buf)) == 0)
+    if ((rc = skep_private_key_openssh(key, &buf)) == 0 &&
+        (rc = skep_sign_pss(key, message(), &buf)) == 0)
         rc = skep_private_key_export(key, &buf);
     skep_buf_fini(&buf);
     skep_private_key_free(key);

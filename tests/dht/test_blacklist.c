@@ -27,7 +27,8 @@ static void a_peer_is_left_alone_for_5_10_20_seconds(void **state)
     for (uint64_t ban = 5; ban <= 80; ban *= 2) {
         assert_false(skep_blacklist_has(&blacklist, &peer, now));
         assert_int_equal(skep_blacklist_fail(&blacklist, &peer, now), 0);
-        assert_int_equal(skep_blacklist_fail(&blacklist, &peer, now + SECOND), 0); /* already punished */
+        assert_int_equal(skep_blacklist_fail(&blacklist, &peer, now + SECOND),
+                         0); /* already punished */
         assert_true(skep_blacklist_has(&blacklist, &peer, now + ban * SECOND - 1));
         assert_false(skep_blacklist_has(&blacklist, &other, now));
         assert_int_equal(skep_blacklist_count(&blacklist, now), 1);
@@ -36,7 +37,8 @@ static void a_peer_is_left_alone_for_5_10_20_seconds(void **state)
     skep_blacklist_succeed(&blacklist, &peer);
     skep_blacklist_succeed(&blacklist, &peer);
     assert_int_equal(skep_blacklist_fail(&blacklist, &peer, now), 0);
-    assert_false(skep_blacklist_has(&blacklist, &peer, now + 5 * SECOND)); /* from the start again */
+    assert_false(
+        skep_blacklist_has(&blacklist, &peer, now + 5 * SECOND)); /* from the start again */
     skep_blacklist_fini(&blacklist);
 }
 
@@ -98,8 +100,8 @@ static void one_whose_time_is_over_is_forgotten_first(void **state)
     skep_blacklist_init(&blacklist, &skep_mem_std, 5 * SECOND, 2);
     blacklist.peers_max = 2;
     skep_blacklist_fail(&blacklist, &a, 0);
-    skep_blacklist_fail(&blacklist, &a, 6 * SECOND);  /* until 16 */
-    skep_blacklist_fail(&blacklist, &b, 7 * SECOND);  /* until 12 */
+    skep_blacklist_fail(&blacklist, &a, 6 * SECOND); /* until 16 */
+    skep_blacklist_fail(&blacklist, &b, 7 * SECOND); /* until 12 */
     skep_blacklist_fail(&blacklist, &c, 13 * SECOND);
     assert_true(skep_blacklist_has(&blacklist, &a, 13 * SECOND));
     assert_false(skep_blacklist_has(&blacklist, &b, 7 * SECOND));

@@ -138,7 +138,10 @@ static size_t ask_to_be_called_back(size_t senders, size_t each)
         assert_int_equal(skep_rpc_serve(caller, SKEP_DHT_RPC_PING, hold, NULL), 0);
         for (size_t n = 0; n < each; n++, count++) {
             pinged[count] = (struct pinged){.call = {.done = on_pong}};
-            assert_int_equal(skep_rpc_call_start(caller, &pinged[count].call, &swarm.rpc[0]->self, SKEP_DHT_RPC_PING, skep_buf_view(&request), SKEP_NEVER_US), 0);
+            assert_int_equal(skep_rpc_call_start(caller, &pinged[count].call, &swarm.rpc[0]->self,
+                                                 SKEP_DHT_RPC_PING, skep_buf_view(&request),
+                                                 SKEP_NEVER_US),
+                             0);
         }
     }
     skep_buf_fini(&request);
@@ -183,7 +186,9 @@ static void at_most_64_newcomers_are_sent_records_at_a_time(void **state)
 
         assert_int_equal(skep_sim_net_add(swarm.net, &rpc), 0);
         skep_sim_net_set_state(swarm.net, skep_sim_net_index(rpc), SKEP_SIM_SILENT);
-        skep_put_be32(near.bytes + 16, skep_get_be32(near.bytes + 16) ^ (SKEP_DHT_PUSHES_MAX + 1 - i)); /* each nearer than those before */
+        skep_put_be32(near.bytes + 16,
+                      skep_get_be32(near.bytes + 16) ^
+                          (SKEP_DHT_PUSHES_MAX + 1 - i)); /* each nearer than those before */
         skep_dht_push_to_newcomer(swarm.dht[0], &near, &rpc->self);
     }
     assert_int_equal(swarm.dht[0]->push_count, SKEP_DHT_PUSHES_MAX);
@@ -194,7 +199,8 @@ static void at_most_64_newcomers_are_sent_records_at_a_time(void **state)
 
 static size_t validated;
 
-static int count_validation(struct skep_validator *validator, const struct skep_dht_signable *record)
+static int count_validation(struct skep_validator *validator,
+                            const struct skep_dht_signable *record)
 {
     (void)validator, (void)record;
     validated++;
@@ -230,21 +236,26 @@ static void send_to_validate(struct skep_rpc *from, struct stored *stored)
 
     for (size_t i = 0; i < TO_VALIDATE; i++) {
         skep_put_be32(keys[i].bytes, (uint32_t)i);
-        items[i] = (struct skep_dht_store_item){.key = skep_bytes_of(keys[i].bytes, SKEP_DHT_ID_LEN),
-                                                .subkey = skep_bytes_of("\xc0", 1),
-                                                .value = skep_bytes_str("value"),
-                                                .expiration_unix_s = swarm_now(&swarm) + 60};
+        items[i] =
+            (struct skep_dht_store_item){.key = skep_bytes_of(keys[i].bytes, SKEP_DHT_ID_LEN),
+                                         .subkey = skep_bytes_of("\xc0", 1),
+                                         .value = skep_bytes_str("value"),
+                                         .expiration_unix_s = swarm_now(&swarm) + 60};
     }
     *stored = (struct stored){.call = {.done = on_store_answer}};
     skep_buf_init(&request, &skep_mem_std);
     skep_dht_store_request_encode(&request, NULL, items, TO_VALIDATE);
-    assert_int_equal(skep_rpc_call_start(from, &stored->call, &swarm.rpc[0]->self, SKEP_DHT_RPC_STORE, skep_buf_view(&request), SKEP_NEVER_US), 0);
+    assert_int_equal(skep_rpc_call_start(from, &stored->call, &swarm.rpc[0]->self,
+                                         SKEP_DHT_RPC_STORE, skep_buf_view(&request),
+                                         SKEP_NEVER_US),
+                     0);
     skep_buf_fini(&request);
 }
 
 static void validators_check_64_records_a_turn(void **state)
 {
-    static const struct skep_validator_class class = {.name = "count", .validate = count_validation};
+    static const struct skep_validator_class class = {.name = "count",
+                                                      .validate = count_validation};
     struct skep_validator validator = {&class};
     struct stored stored[2];
     struct skep_rpc *caller;
@@ -268,7 +279,8 @@ static void validators_check_64_records_a_turn(void **state)
         skep_sim_clock_run_for(&swarm.clock, SKEP_SIM_SECOND);
         if (!close) {
             assert_true(stored[0].dones == 1 && stored[1].dones == 1);
-            assert_int_equal(stored[0].accepted + stored[1].accepted, TO_VALIDATE); /* the second time they are no later */
+            assert_int_equal(stored[0].accepted + stored[1].accepted,
+                             TO_VALIDATE); /* the second time they are no later */
         }
         for (size_t i = 0; i < 2; i++)
             skep_rpc_call_cancel(caller, &stored[i].call);
@@ -299,7 +311,9 @@ static void crowd_find(void *user, struct skep_rpc_request *request)
         /* Further bits equal than before: always nearer to the key. */
         skep_put_be32(id.bytes + 16, skep_get_be32(id.bytes + 16) ^ (0x7fffffffu - ++crowd.next));
         skep_pb_put_bytes(&out, 4, skep_bytes_of(id.bytes, SKEP_DHT_ID_LEN));
-        skep_pb_put_bytes(&out, 5, skep_peer_id_view(&crowd.peers[crowd.next % SKEP_COUNT_OF(crowd.peers)]->self));
+        skep_pb_put_bytes(
+            &out, 5,
+            skep_peer_id_view(&crowd.peers[crowd.next % SKEP_COUNT_OF(crowd.peers)]->self));
     }
     skep_pb_end(&out, mark);
     skep_dht_find_response_end(&out, NULL);
@@ -351,7 +365,8 @@ static void junk_find(void *user, struct skep_rpc_request *request)
     mark = skep_pb_begin(&out, 2);
     for (size_t i = 0; i <= crowd.named; i++) {
         skep_pb_put_bytes(&out, 4, skep_bytes_of(id.bytes, SKEP_DHT_ID_LEN));
-        skep_pb_put_bytes(&out, 5, i < crowd.named ? skep_bytes_str("junk") : skep_peer_id_view(&other->self));
+        skep_pb_put_bytes(
+            &out, 5, i < crowd.named ? skep_bytes_str("junk") : skep_peer_id_view(&other->self));
     }
     skep_pb_end(&out, mark);
     skep_dht_find_response_end(&out, NULL);
@@ -365,7 +380,8 @@ static void of_each_result_64_nodes_are_looked_at(void **state)
     struct skep_rpc *rpc, *other;
 
     (void)state;
-    for (crowd.named = SKEP_DHT_NEAREST_MAX - 1; crowd.named <= SKEP_DHT_NEAREST_MAX; crowd.named++) {
+    for (crowd.named = SKEP_DHT_NEAREST_MAX - 1; crowd.named <= SKEP_DHT_NEAREST_MAX;
+         crowd.named++) {
         begin(1);
         assert_int_equal(skep_sim_net_add(swarm.net, &rpc), 0);
         assert_int_equal(skep_sim_net_add(swarm.net, &other), 0);
@@ -394,7 +410,8 @@ static void a_lookup_remembers_at_most_16384_nodes(void **state)
     for (uint32_t i = 0; i <= SKEP_DHT_LOOKUP_NODES_MAX; i++) { /* each nearer than those before */
         skep_put_be32(id.bytes + 16, tail ^ (SKEP_DHT_LOOKUP_NODES_MAX + 1 - i));
         peer = peer_of(i);
-        assert_int_equal(skep_beam_add(lookup, &lookup->keys[0], &id, &peer, SKEP_DHT_NO_NODE), i < SKEP_DHT_LOOKUP_NODES_MAX);
+        assert_int_equal(skep_beam_add(lookup, &lookup->keys[0], &id, &peer, SKEP_DHT_NO_NODE),
+                         i < SKEP_DHT_LOOKUP_NODES_MAX);
     }
     assert_int_equal(lookup->node_count, SKEP_DHT_LOOKUP_NODES_MAX);
     assert_int_equal(lookup->keys[0].count, lookup->beam_cap);
@@ -448,7 +465,9 @@ static void a_store_request_has_at_most_1_mib_of_records(void **state)
     (void)state;
     memset(id.bytes, 1, sizeof id.bytes);
     for (size_t extra = 0; extra < 2; extra++) {
-        struct skep_dht_store_item item = {.key = {NULL, SKEP_DHT_ID_LEN}, .subkey = {NULL, 1}, .value = {NULL, sizeof value - 100}};
+        struct skep_dht_store_item item = {.key = {NULL, SKEP_DHT_ID_LEN},
+                                           .subkey = {NULL, 1},
+                                           .value = {NULL, sizeof value - 100}};
         struct skep_dht_record records[2];
         unsigned accepted[2];
 
@@ -464,7 +483,8 @@ static void a_store_request_has_at_most_1_mib_of_records(void **state)
         assert_int_equal(skep_rpc_serve(rpc, SKEP_DHT_RPC_FIND, find_nothing, &id), 0);
         assert_int_equal(skep_rpc_serve(rpc, SKEP_DHT_RPC_STORE, take_stores, NULL), 0);
         skep_dht_met(swarm.dht[0], &id, &rpc->self);
-        assert_int_equal(swarm_store_many(&swarm, 0, records, 2, &elsewhere, accepted, NULL, NULL), 0);
+        assert_int_equal(swarm_store_many(&swarm, 0, records, 2, &elsewhere, accepted, NULL, NULL),
+                         0);
         assert_true(accepted[0] == 1 && accepted[1] == 1);
         assert_int_equal(store_requests.requests, 1 + extra);
         assert_true(store_requests.most <= SKEP_DHT_STORE_REQUEST_BYTES + 64); /* with who we are */

@@ -10,12 +10,14 @@ static struct skep_dht_id key_of(uint8_t number)
     return (struct skep_dht_id){{number}};
 }
 
-static int store(struct skep_dht_cache *cache, uint8_t number, size_t len, double expiration, double now)
+static int store(struct skep_dht_cache *cache, uint8_t number, size_t len, double expiration,
+                 double now)
 {
     static uint8_t blob[4096];
     struct skep_dht_id key = key_of(number);
 
-    return skep_dht_storage_store(&cache->storage, &key, (skep_bytes){0}, skep_bytes_of(blob, len), expiration, NULL, now);
+    return skep_dht_storage_store(&cache->storage, &key, (skep_bytes){0}, skep_bytes_of(blob, len),
+                                  expiration, NULL, now);
 }
 
 static bool has(struct skep_dht_cache *cache, uint8_t number)
@@ -69,7 +71,8 @@ static void at_most_so_many_keys_are_cached(void **state)
     skep_dht_cache_fini(&cache);
 }
 
-static size_t due(struct skep_dht_cache *cache, double now, struct skep_dht_id *keys, size_t max, double *expiration)
+static size_t due(struct skep_dht_cache *cache, double now, struct skep_dht_id *keys, size_t max,
+                  double *expiration)
 {
     *expiration = -1;
     return skep_dht_cache_refresh_due(cache, now, keys, max, expiration);
@@ -146,7 +149,8 @@ static void so_many_keys_are_taken_at_a_time(void **state)
     assert_int_equal(due(&cache, 49, keys, 3, &expiration), 3);
     assert_true(expiration == 52);
     assert_int_equal(due(&cache, 49, keys, 20, &expiration), 2); /* up to 54 - 5 */
-    assert_int_equal(due(&cache, 60, keys, 20, &expiration), 6); /* those that expired are not fetched again */
+    assert_int_equal(due(&cache, 60, keys, 20, &expiration),
+                     6); /* those that expired are not fetched again */
     skep_dht_cache_fini(&cache);
 }
 

@@ -19,7 +19,9 @@ static void ids_of_keys_are_those_of_hivemind(void **state)
         assert_string_equal(test_hex(id.bytes, sizeof id.bytes), test_str(vector, "dhtid"));
         if (!json_is_string(key))
             continue;
-        assert_int_equal(skep_dht_id_from_str(&id, skep_bytes_of(json_string_value(key), json_string_length(key))), 0);
+        assert_int_equal(skep_dht_id_from_str(
+                             &id, skep_bytes_of(json_string_value(key), json_string_length(key))),
+                         0);
         assert_string_equal(test_hex(id.bytes, sizeof id.bytes), test_str(vector, "dhtid"));
         strings++;
     }
@@ -45,7 +47,8 @@ static void bytes_of_any_length_are_a_number_below_2_to_160(void **state)
         {"", "0000000000000000000000000000000000000000"},
         {"01", "0000000000000000000000000000000000000001"},
         {"0102030405060708090a0b0c0d0e0f1011121314", "0102030405060708090a0b0c0d0e0f1011121314"},
-        {"00000102030405060708090a0b0c0d0e0f1011121314", "0102030405060708090a0b0c0d0e0f1011121314"},
+        {"00000102030405060708090a0b0c0d0e0f1011121314",
+         "0102030405060708090a0b0c0d0e0f1011121314"},
         {"ffffffffffffffffffffffffffffffffffffffff", "ffffffffffffffffffffffffffffffffffffffff"},
     };
     struct skep_dht_id id;
@@ -55,7 +58,9 @@ static void bytes_of_any_length_are_a_number_below_2_to_160(void **state)
         assert_int_equal(skep_dht_id_from_wire(&id, test_unhex(cases[i].wire)), 0);
         assert_string_equal(test_hex(id.bytes, sizeof id.bytes), cases[i].id);
     }
-    assert_int_equal(skep_dht_id_from_wire(&id, test_unhex("010000000000000000000000000000000000000000")), SKEP_EPEER_PROTO);
+    assert_int_equal(
+        skep_dht_id_from_wire(&id, test_unhex("010000000000000000000000000000000000000000")),
+        SKEP_EPEER_PROTO);
 }
 
 static void common_bits_and_distance_agree(void **state)

@@ -87,7 +87,8 @@ static int again_find_result(skep_bytes in, struct skep_buf *out)
     size_t count = 0, before = out->len;
     int rc = skep_dht_find_result_decode(&m, in);
 
-    while (rc == 0 && count < NEAREST_MAX && skep_dht_next_bytes(&m.node_ids, &node_id) && skep_dht_next_bytes(&m.peer_ids, &peer_id)) {
+    while (rc == 0 && count < NEAREST_MAX && skep_dht_next_bytes(&m.node_ids, &node_id) &&
+           skep_dht_next_bytes(&m.peer_ids, &peer_id)) {
         nearest[count] = &nodes[count];
         rc = skep_dht_id_from_wire(&nodes[count].id, node_id);
         if (rc == 0)
@@ -96,7 +97,9 @@ static int again_find_result(skep_bytes in, struct skep_buf *out)
     if (rc < 0)
         return rc;
     skep_dht_find_result_encode(out, m.type, m.value, m.expiration_unix_s, nearest, count);
-    assert_true(out->rc < 0 || out->len - before == skep_dht_find_result_len(m.type, m.value, m.expiration_unix_s, nearest, count));
+    assert_true(out->rc < 0 ||
+                out->len - before ==
+                    skep_dht_find_result_len(m.type, m.value, m.expiration_unix_s, nearest, count));
     return 0;
 }
 
@@ -120,9 +123,12 @@ static const struct kind {
     bool is_request;
     again *again;
 } kinds[] = {
-    {"PingRequest", "rpc_ping", true, again_ping_request},     {"PingResponse", "rpc_ping", false, again_ping_response},
-    {"StoreRequest", "rpc_store", true, again_store_request},  {"StoreResponse", "rpc_store", false, again_store_response},
-    {"FindRequest", "rpc_find", true, again_find_request},     {"FindResponse", "rpc_find", false, again_find_response},
+    {"PingRequest", "rpc_ping", true, again_ping_request},
+    {"PingResponse", "rpc_ping", false, again_ping_response},
+    {"StoreRequest", "rpc_store", true, again_store_request},
+    {"StoreResponse", "rpc_store", false, again_store_response},
+    {"FindRequest", "rpc_find", true, again_find_request},
+    {"FindResponse", "rpc_find", false, again_find_response},
 };
 
 static void every_message(void (*check)(const struct kind *kind, const char *hex))
@@ -142,7 +148,8 @@ static void every_message(void (*check)(const struct kind *kind, const char *hex
     json_array_foreach(test_get(test_vectors("dht.json"), "live"), i, vector)
     {
         for (size_t k = 0; k < SKEP_COUNT_OF(kinds); k++) {
-            const json_t *hex = json_object_get(vector, kinds[k].is_request ? "request" : "response");
+            const json_t *hex =
+                json_object_get(vector, kinds[k].is_request ? "request" : "response");
 
             if (hex && strcmp(test_str(vector, "rpc"), kinds[k].rpc) == 0)
                 check(&kinds[k], json_string_value(hex));
@@ -157,7 +164,8 @@ static void check_again(const struct kind *kind, const char *hex)
     skep_buf_init(&out, &skep_mem_std);
     assert_int_equal(kind->again(test_unhex(hex), &out), 0);
     /* Two of hivemind's requests have what we would not write: no sender at all, and keys of other lengths. */
-    if (strcmp(hex, "121415b5d2e68505afa969ac647e229e1f7ba6909b4f") != 0 && strcmp(hex, "12010012001a00") != 0)
+    if (strcmp(hex, "121415b5d2e68505afa969ac647e229e1f7ba6909b4f") != 0 &&
+        strcmp(hex, "12010012001a00") != 0)
         assert_string_equal(test_hex(out.data, out.len), hex);
     skep_buf_fini(&out);
 }
@@ -181,7 +189,8 @@ static void check_cuts(const struct kind *kind, const char *hex)
         memcpy(cut, message.data, len);
         skep_buf_init(&out, &skep_mem_std);
         rc = kind->again(skep_bytes_of(cut, len), &out);
-        assert_true(rc == 0 || rc == SKEP_EPEER_FRAME || rc == SKEP_EPEER_PROTO || rc == SKEP_EPEERID);
+        assert_true(rc == 0 || rc == SKEP_EPEER_FRAME || rc == SKEP_EPEER_PROTO ||
+                    rc == SKEP_EPEERID);
         skep_buf_fini(&out);
         free(cut);
     }
@@ -223,22 +232,25 @@ static void lists_of_different_length_are_refused_but_missing_subkeys_end_the_li
         size_t count;
     } cases[] = {
         {"1201011a01c02201a129000000000000f03f3000", 0, 1},
-        {"1201012201a129000000000000f03f3000", 0, 0},                     /* no subkey */
-        {"1201011a01c01a01c02201a129000000000000f03f3000", 0, 1},         /* one too many */
-        {"1a01c02201a129000000000000f03f3000", SKEP_EPEER_PROTO, 0},      /* no key */
-        {"1201011a01c029000000000000f03f3000", SKEP_EPEER_PROTO, 0},      /* no value */
-        {"1201011a01c02201a13000", SKEP_EPEER_PROTO, 0},                  /* no expiration */
-        {"1201011a01c02201a129000000000000f03f", SKEP_EPEER_PROTO, 0},    /* no in_cache */
-        {"1201011a01c02201a12a07000000000000003000", SKEP_EPEER_FRAME, 0}, /* seven bytes of a double */
+        {"1201012201a129000000000000f03f3000", 0, 0},                  /* no subkey */
+        {"1201011a01c01a01c02201a129000000000000f03f3000", 0, 1},      /* one too many */
+        {"1a01c02201a129000000000000f03f3000", SKEP_EPEER_PROTO, 0},   /* no key */
+        {"1201011a01c029000000000000f03f3000", SKEP_EPEER_PROTO, 0},   /* no value */
+        {"1201011a01c02201a13000", SKEP_EPEER_PROTO, 0},               /* no expiration */
+        {"1201011a01c02201a129000000000000f03f", SKEP_EPEER_PROTO, 0}, /* no in_cache */
+        {"1201011a01c02201a12a07000000000000003000", SKEP_EPEER_FRAME,
+         0}, /* seven bytes of a double */
         {"1201011a01c02201a129000000000000f03f320180", SKEP_EPEER_FRAME, 0}, /* half a varint */
-        {"10011a01c02201a129000000000000f03f3000", SKEP_EPEER_FRAME, 0},  /* a key that is a number */
+        {"10011a01c02201a129000000000000f03f3000", SKEP_EPEER_FRAME,
+         0}, /* a key that is a number */
     };
 
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(cases); i++) {
         struct skep_dht_store_request m;
 
-        if (skep_dht_store_request_decode(&m, test_unhex(cases[i].hex)) != cases[i].rc || (cases[i].rc == 0 && m.count != cases[i].count))
+        if (skep_dht_store_request_decode(&m, test_unhex(cases[i].hex)) != cases[i].rc ||
+            (cases[i].rc == 0 && m.count != cases[i].count))
             fail_msg("%s", cases[i].hex);
     }
 }
@@ -249,16 +261,21 @@ static void odd_senders_and_results(void **state)
     struct skep_dht_find_result result;
 
     (void)state;
-    assert_int_equal(skep_dht_ping_request_decode(&ping, test_unhex("12030a01ff")), 0); /* a short id */
+    assert_int_equal(skep_dht_ping_request_decode(&ping, test_unhex("12030a01ff")),
+                     0); /* a short id */
     assert_true(ping.sender.has_id && ping.sender.id.bytes[19] == 0xff);
     assert_int_equal(skep_dht_ping_request_decode(&ping, test_unhex("12020a00")), 0);
     assert_false(ping.sender.has_id);
-    assert_int_equal(skep_dht_ping_request_decode(&ping, test_unhex("12170a15010000000000000000000000000000000000000000")), SKEP_EPEER_PROTO);
+    assert_int_equal(skep_dht_ping_request_decode(
+                         &ping, test_unhex("12170a15010000000000000000000000000000000000000000")),
+                     SKEP_EPEER_PROTO);
     assert_int_equal(skep_dht_ping_request_decode(&ping, test_unhex("12010a")), SKEP_EPEER_FRAME);
-    assert_int_equal(skep_dht_ping_request_decode(&ping, test_unhex("0a0401020304120020057a0100")), 0); /* auth, and fields unknown to us */
+    assert_int_equal(skep_dht_ping_request_decode(&ping, test_unhex("0a0401020304120020057a0100")),
+                     0); /* auth, and fields unknown to us */
     assert_int_equal(ping.auth.len, 4);
     assert_int_equal(skep_dht_find_result_decode(&result, test_unhex("0803")), SKEP_EPEER_PROTO);
-    assert_int_equal(skep_dht_find_result_decode(&result, test_unhex("2201012201022a0100")), 0); /* two nodes, one peer */
+    assert_int_equal(skep_dht_find_result_decode(&result, test_unhex("2201012201022a0100")),
+                     0); /* two nodes, one peer */
     assert_int_equal(result.node_ids.left, 1);
     assert_int_equal(result.peer_ids.left, 1);
 }
@@ -283,14 +300,16 @@ static void a_list_has_at_most_65536_items(void **state)
         skep_buf_put_u8(&oks, 1);
     assert_int_equal(skep_dht_store_response_decode(&stored, skep_buf_view(&oks)), 0);
     skep_pb_put_varint(&oks, 2, 1);
-    assert_int_equal(skep_dht_store_response_decode(&stored, skep_buf_view(&oks)), SKEP_EPEER_LIMIT);
+    assert_int_equal(skep_dht_store_response_decode(&stored, skep_buf_view(&oks)),
+                     SKEP_EPEER_LIMIT);
     skep_buf_fini(&keys);
     skep_buf_fini(&oks);
 }
 
 static int write_all(const struct skep_mem *mem, void *user)
 {
-    struct skep_dht_store_item items[3] = {{skep_bytes_str("k"), skep_bytes_str("s"), skep_bytes_str("v"), 5, true}};
+    struct skep_dht_store_item items[3] = {
+        {skep_bytes_str("k"), skep_bytes_str("s"), skep_bytes_str("v"), 5, true}};
     struct skep_dht_id ids[8] = {{{1}}};
     bool ok[3] = {true, false, true};
     struct skep_buf out;

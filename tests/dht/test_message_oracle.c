@@ -43,17 +43,19 @@ static void fill(struct random_items *r, uint64_t seed)
     r->has_own = skep_prng_below(&prng, 2);
     skep_prng_fill(&prng, r->own.bytes, sizeof r->own.bytes);
     for (size_t i = 0; i < r->count; i++)
-        r->items[i] = (struct skep_dht_store_item){.key = random_bytes(&prng, r->bytes[i][0], 20),
-                                                   .subkey = random_bytes(&prng, r->bytes[i][1], 9),
-                                                   .value = random_bytes(&prng, r->bytes[i][2], 300),
-                                                   .expiration_unix_s = skep_prng_unit(&prng) * 2e9,
-                                                   .in_cache = skep_prng_below(&prng, 2)};
+        r->items[i] =
+            (struct skep_dht_store_item){.key = random_bytes(&prng, r->bytes[i][0], 20),
+                                         .subkey = random_bytes(&prng, r->bytes[i][1], 9),
+                                         .value = random_bytes(&prng, r->bytes[i][2], 300),
+                                         .expiration_unix_s = skep_prng_unit(&prng) * 2e9,
+                                         .in_cache = skep_prng_below(&prng, 2)};
 }
 
 static void check_sender(const SkepDht__NodeInfo *theirs, const struct random_items *r)
 {
     assert_non_null(theirs);
-    assert_true(same(theirs->node_id, skep_bytes_of(r->own.bytes, r->has_own ? sizeof r->own.bytes : 0)));
+    assert_true(
+        same(theirs->node_id, skep_bytes_of(r->own.bytes, r->has_own ? sizeof r->own.bytes : 0)));
 }
 
 static void store_requests_agree(void **state)
@@ -77,12 +79,15 @@ static void store_requests_agree(void **state)
         packed = malloc(skep_dht__store_request__get_packed_size(theirs) + 1);
         assert_non_null(packed);
         assert_int_equal(skep_dht__store_request__pack(theirs, packed), out.len);
-        assert_memory_equal(packed, out.data, out.len); /* the same bytes, not only the same meaning */
+        assert_memory_equal(packed, out.data,
+                            out.len); /* the same bytes, not only the same meaning */
         assert_int_equal(skep_dht_store_request_decode(&ours, skep_bytes_of(packed, out.len)), 0);
         for (size_t i = 0; i < r.count; i++) {
             assert_true(skep_dht_store_request_next(&ours, &item));
-            assert_true(same(theirs->keys[i], item.key) && same(theirs->subkeys[i], item.subkey) && same(theirs->values[i], item.value));
-            assert_true(theirs->expiration_time[i] == item.expiration_unix_s && (theirs->in_cache[i] != 0) == item.in_cache);
+            assert_true(same(theirs->keys[i], item.key) && same(theirs->subkeys[i], item.subkey) &&
+                        same(theirs->values[i], item.value));
+            assert_true(theirs->expiration_time[i] == item.expiration_unix_s &&
+                        (theirs->in_cache[i] != 0) == item.in_cache);
         }
         assert_false(skep_dht_store_request_next(&ours, &item));
         free(packed);
@@ -102,12 +107,14 @@ static void pings_agree(void **state)
 
         fill(&r, seed);
         skep_buf_init(&out, &skep_mem_std);
-        skep_dht_ping_response_encode(&out, r.has_own ? &r.own : NULL, seed % 3 ? (double)seed : 0, seed % 2);
+        skep_dht_ping_response_encode(&out, r.has_own ? &r.own : NULL, seed % 3 ? (double)seed : 0,
+                                      seed % 2);
         theirs = skep_dht__ping_response__unpack(NULL, out.len, out.data);
         assert_non_null(theirs);
         check_sender(theirs->peer, &r);
         assert_int_equal(skep_dht_ping_response_decode(&ours, skep_buf_view(&out)), 0);
-        assert_true(ours.dht_time == theirs->dht_time && ours.available == (theirs->available != 0));
+        assert_true(ours.dht_time == theirs->dht_time &&
+                    ours.available == (theirs->available != 0));
         assert_int_equal(ours.sender.has_id, r.has_own);
         skep_dht__ping_response__free_unpacked(theirs, NULL);
         skep_buf_fini(&out);
@@ -164,7 +171,8 @@ static void find_responses_agree(void **state)
         for (; skep_dht_next_bytes(&ours.results, &view); i++) {
             assert_int_equal(skep_dht_find_result_decode(&result, view), 0);
             assert_int_equal(result.node_ids.left, i);
-            skep_dht_find_result_encode(&out, result.type, result.value, result.expiration_unix_s, nearest, i);
+            skep_dht_find_result_encode(&out, result.type, result.value, result.expiration_unix_s,
+                                        nearest, i);
         }
         skep_dht_find_response_end(&out, &ours.sender.id);
         assert_int_equal(out.len, len);

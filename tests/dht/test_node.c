@@ -130,7 +130,8 @@ static void many_keys_go_to_few_peers_in_few_requests(void **state)
         records[i] = swarm_record(key, "value", swarm_now(&swarm) + 60);
         ids[i] = records[i].key;
     }
-    assert_int_equal(swarm_store_many(&swarm, client, records, KEYS, NULL, accepted, NULL, &cost), 0);
+    assert_int_equal(swarm_store_many(&swarm, client, records, KEYS, NULL, accepted, NULL, &cost),
+                     0);
     assert_int_equal(cost.calls, 8 + 8);
     assert_int_equal(cost.keys, KEYS);
     for (size_t i = 0; i < KEYS; i++)
@@ -162,7 +163,8 @@ static void replicas_are_the_nearest_nodes(void **state)
             continue;
         holders++;
         for (uint32_t j = 0; j < 60; j++)
-            nearer += j != 7 && skep_dht_id_nearer(&key, skep_dht_node_id(swarm.dht[j]), skep_dht_node_id(swarm.dht[i])) < 0;
+            nearer += j != 7 && skep_dht_id_nearer(&key, skep_dht_node_id(swarm.dht[j]),
+                                                   skep_dht_node_id(swarm.dht[i])) < 0;
         assert_true(nearer < 5);
     }
     assert_int_equal(holders, 5);
@@ -190,14 +192,16 @@ static void bulk_stores_in_a_large_swarm_reach_the_nearest_nodes_of_each_key(voi
             snprintf(key, sizeof key, "bulk%zu", i);
             records[i] = swarm_record(key, "value", swarm_now(&swarm) + 60);
         }
-        assert_int_equal(swarm_store_many(&swarm, 11, records, KEYS, NULL, accepted, NULL, NULL), 0);
+        assert_int_equal(swarm_store_many(&swarm, 11, records, KEYS, NULL, accepted, NULL, NULL),
+                         0);
         for (size_t i = 0; i < KEYS; i++) {
             assert_int_equal(accepted[i], replicas);
             for (uint32_t a = 0; a < NODES; a++) {
                 size_t nearer = 0;
 
                 for (uint32_t b = 0; b < NODES; b++)
-                    nearer += skep_dht_id_nearer(&records[i].key, skep_dht_node_id(swarm.dht[b]), skep_dht_node_id(swarm.dht[a])) < 0;
+                    nearer += skep_dht_id_nearer(&records[i].key, skep_dht_node_id(swarm.dht[b]),
+                                                 skep_dht_node_id(swarm.dht[a])) < 0;
                 if (nearer < replicas)
                     assert_non_null(skep_dht_peek(swarm.dht[a], &records[i].key, NULL));
             }
@@ -232,7 +236,8 @@ static void a_node_that_fails_is_replaced_by_the_next_nearest(void **state)
 {
     (void)state;
     begin(7, 12);
-    assert_int_equal(put(0, "warm", "x", 60), 5); /* node 0 takes the swarm to be whole for a while */
+    assert_int_equal(put(0, "warm", "x", 60),
+                     5); /* node 0 takes the swarm to be whole for a while */
     swarm_kill(&swarm, 3);
     swarm_kill(&swarm, 4);
     for (int i = 0; i < 8; i++) {
@@ -373,7 +378,8 @@ struct told {
     int values, dones, rc;
 };
 
-static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value, bool answered)
+static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value,
+                     bool answered)
 {
     struct told *told = SKEP_CONTAINER_OF(get, struct told, get);
 
@@ -390,7 +396,10 @@ static void on_done(struct skep_dht_get *get, int rc)
     told->rc = rc;
 }
 
-#define TOLD {.get = {.on_value = on_value, .done = on_done}}
+#define TOLD                                                                                       \
+    {                                                                                              \
+        .get = {.on_value = on_value, .done = on_done }                                            \
+    }
 
 static void what_is_at_home_is_told_before_the_start_returns(void **state)
 {
@@ -416,7 +425,9 @@ static void a_get_of_no_keys_is_done_at_once(void **state)
     begin(11, 2);
     assert_int_equal(skep_dht_get_start(swarm.dht[0], &told.get, NULL, 0, &options), 0);
     assert_int_equal(told.dones, 1);
-    assert_int_equal(skep_dht_get_start(swarm.dht[0], &told.get, NULL, SKEP_DHT_KEYS_MAX + 1, &options), SKEP_ELIMIT);
+    assert_int_equal(
+        skep_dht_get_start(swarm.dht[0], &told.get, NULL, SKEP_DHT_KEYS_MAX + 1, &options),
+        SKEP_ELIMIT);
     end();
 }
 
@@ -464,7 +475,8 @@ static void a_dead_holder_does_not_stall_a_get(void **state)
     for (uint32_t dead = 1; dead <= 2; dead++)
         swarm_kill(&swarm, dead);
     started = swarm.clock.now_us;
-    assert_int_equal(skep_dht_get_start(swarm.dht[client], &told.get, keys, SKEP_COUNT_OF(keys), &options), 0);
+    assert_int_equal(
+        skep_dht_get_start(swarm.dht[client], &told.get, keys, SKEP_COUNT_OF(keys), &options), 0);
     while (told.dones == 0)
         assert_true(skep_sim_clock_step(&swarm.clock, started + 3 * SKEP_SIM_SECOND));
     assert_int_equal(told.values, SKEP_COUNT_OF(keys));
@@ -551,7 +563,8 @@ static void a_deadline_ends_a_store_in_time(void **state)
     started = swarm.clock.now_us;
     options.deadline_us = started + 200000;
     record = swarm_record("key", "value", swarm_now(&swarm) + 60);
-    assert_int_equal(swarm_store_many(&swarm, 0, &record, 1, &options, &accepted, &answered, NULL), SKEP_EDEADLINE);
+    assert_int_equal(swarm_store_many(&swarm, 0, &record, 1, &options, &accepted, &answered, NULL),
+                     SKEP_EDEADLINE);
     assert_true(swarm.clock.now_us - started == 200000);
     end();
 }
@@ -565,15 +578,18 @@ static size_t near_holders(const struct skep_dht_id *key, size_t count)
         size_t nearer = 0;
 
         for (uint32_t j = 0; j < swarm.count; j++)
-            nearer += !swarm.dht[j]->options.client_mode && skep_dht_id_nearer(key, &swarm.dht[j]->node_id, &swarm.dht[i]->node_id) < 0;
-        holders += !swarm.dht[i]->options.client_mode && nearer < count && skep_dht_storage_get(&swarm.dht[i]->storage, key, swarm_now(&swarm));
+            nearer += !swarm.dht[j]->options.client_mode &&
+                      skep_dht_id_nearer(key, &swarm.dht[j]->node_id, &swarm.dht[i]->node_id) < 0;
+        holders += !swarm.dht[i]->options.client_mode && nearer < count &&
+                   skep_dht_storage_get(&swarm.dht[i]->storage, key, swarm_now(&swarm));
     }
     return holders;
 }
 
 static void what_a_search_learns_does_not_hide_slow_nodes_from_other_keys(void **state)
 {
-    static const struct skep_sim_faults far = {.rtt_us_min = 100000, .rtt_us_max = 100000, .handshake_rounds = 8};
+    static const struct skep_sim_faults far = {
+        .rtt_us_min = 100000, .rtt_us_max = 100000, .handshake_rounds = 8};
     enum { KEYS = 200 };
     static struct skep_dht_record records[KEYS];
     struct skep_dht_options options;
@@ -586,7 +602,9 @@ static void what_a_search_learns_does_not_hide_slow_nodes_from_other_keys(void *
     skep_dht_options_default(&options);
     options.client_mode = true;
     client = add_joined(&options);
-    for (int i = 0; i < 8; i++) /* the client has never spoken to these: a first contact takes longer than its patience */
+    for (
+        int i = 0; i < 8;
+        i++) /* the client has never spoken to these: a first contact takes longer than its patience */
         assert_int_equal(swarm_join(&swarm, swarm_add(&swarm, NULL), &via, 1, NULL), 0);
     skep_sim_clock_run_for(&swarm.clock, 20 * SKEP_SIM_SECOND);
     for (size_t i = 0; i < KEYS; i++) {
@@ -646,7 +664,8 @@ static void gets_of_one_key_share_one_search(void **state)
         client = add_joined(&dht);
         before = swarm_stats(&swarm, client).requests_out;
         for (int i = 0; i < 3; i++)
-            assert_int_equal(skep_dht_get_start(swarm.dht[client], &told[i].get, &key, 1, &options), 0);
+            assert_int_equal(skep_dht_get_start(swarm.dht[client], &told[i].get, &key, 1, &options),
+                             0);
         skep_dht_cancel(swarm.dht[client], &told[0].get.op); /* the one whose search it was */
         skep_sim_clock_run_for(&swarm.clock, SKEP_SIM_SECOND);
         assert_int_equal(told[0].dones, 0);
@@ -756,7 +775,8 @@ static void those_in_line_do_not_count_as_late(void **state)
 
 /* ---- ends ---- */
 
-static void on_stored(struct skep_dht_store *store, size_t index, unsigned accepted, unsigned answered)
+static void on_stored(struct skep_dht_store *store, size_t index, unsigned accepted,
+                      unsigned answered)
 {
     (void)store, (void)index, (void)accepted, (void)answered;
 }
@@ -814,7 +834,8 @@ static bool stop_after(size_t steps, bool cancel)
     skep_sim_clock_run_for(&swarm.clock, 1700); /* it knows somebody by now */
     assert_int_equal(skep_dht_get_start(dht, &told.get, keys, 3, &get_options), 0);
     assert_int_equal(skep_dht_store_start(dht, &stored.store, records, 2, &store_options), 0);
-    for (size_t i = 0; i < steps && skep_sim_clock_step(&swarm.clock, swarm.clock.now_us + SKEP_SIM_SECOND); i++)
+    for (size_t i = 0;
+         i < steps && skep_sim_clock_step(&swarm.clock, swarm.clock.now_us + SKEP_SIM_SECOND); i++)
         ;
     over = told.dones + stored.dones + joined.dones == 3;
     if (cancel) {
@@ -831,7 +852,8 @@ static bool stop_after(size_t steps, bool cancel)
         assert_int_equal(told.dones, 1);
         assert_int_equal(stored.dones, 1);
         assert_int_equal(joined.dones, 1);
-        assert_true(over || told.rc == SKEP_ECANCELED || stored.rc == SKEP_ECANCELED || joined.rc == SKEP_ECANCELED);
+        assert_true(over || told.rc == SKEP_ECANCELED || stored.rc == SKEP_ECANCELED ||
+                    joined.rc == SKEP_ECANCELED);
         skep_sim_clock_run_for(&swarm.clock, 10 * SKEP_SIM_SECOND);
     }
     end();
@@ -854,7 +876,8 @@ static void a_node_can_be_freed_at_any_moment(void **state)
 
 static struct told *victim;
 
-static void cancel_the_other(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value, bool answered)
+static void cancel_the_other(struct skep_dht_get *get, size_t index,
+                             const struct skep_dht_value *value, bool answered)
 {
     on_value(get, index, value, answered);
     skep_dht_cancel(swarm.dht[0], &victim->get.op);

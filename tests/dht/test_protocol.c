@@ -50,7 +50,9 @@ static struct answer ask(uint32_t node, const char *method, skep_bytes request)
     char name[64];
 
     snprintf(name, sizeof name, "DHTProtocol.%s", method);
-    assert_int_equal(skep_rpc_call_start(caller, &answer.call, &swarm.rpc[node]->self, name, request, 10 * SKEP_SIM_SECOND), 0);
+    assert_int_equal(skep_rpc_call_start(caller, &answer.call, &swarm.rpc[node]->self, name,
+                                         request, 10 * SKEP_SIM_SECOND),
+                     0);
     assert_true(skep_sim_clock_run_until(&swarm.clock, &answer.done, 20 * SKEP_SIM_SECOND));
     return answer;
 }
@@ -76,13 +78,15 @@ static bool store_raw(uint32_t node, const struct skep_dht_store_item *item)
     answer = ask(node, "rpc_store", skep_buf_view(&request));
     skep_buf_fini(&request);
     assert_int_equal(answer.rc, 0);
-    assert_int_equal(skep_dht_store_response_decode(&response, skep_bytes_of(answer.data, answer.len)), 0);
+    assert_int_equal(
+        skep_dht_store_response_decode(&response, skep_bytes_of(answer.data, answer.len)), 0);
     assert_true(skep_dht_next_bool(&response.store_ok, &ok));
     skep_mem_free(&skep_mem_std, answer.data);
     return ok;
 }
 
-static struct skep_dht_store_item plain_item(const struct skep_dht_id *key, skep_bytes value, double expiration_unix_s)
+static struct skep_dht_store_item plain_item(const struct skep_dht_id *key, skep_bytes value,
+                                             double expiration_unix_s)
 {
     return (struct skep_dht_store_item){.key = skep_bytes_of(key->bytes, SKEP_DHT_ID_LEN),
                                         .subkey = skep_bytes_of("\xc0", 1),
@@ -111,7 +115,8 @@ static void check_live(json_t *one)
         skep_bytes bytes;
 
         /* skep stored the entry behind the refused one, too */
-        assert_int_equal(skep_dht_find_response_decode(&find, skep_bytes_of(answer.data, answer.len)), 0);
+        assert_int_equal(
+            skep_dht_find_response_decode(&find, skep_bytes_of(answer.data, answer.len)), 0);
         assert_true(skep_dht_next_bytes(&find.results, &bytes));
         assert_int_equal(skep_dht_find_result_decode(&result, bytes), 0);
         assert_int_equal(skep_dht_value_decode(&value, &skep_mem_std, result.value), 0);
@@ -124,7 +129,8 @@ static void check_live(json_t *one)
         size_t len = strcmp(method, "rpc_ping") == 0 ? expected.len - 8 : expected.len;
 
         assert_int_equal(answer.rc, 0);
-        assert_string_equal(test_hex(answer.data, SKEP_MIN(len, answer.len)), test_hex(expected.data, len));
+        assert_string_equal(test_hex(answer.data, SKEP_MIN(len, answer.len)),
+                            test_hex(expected.data, len));
         assert_int_equal(answer.len, expected.len);
     }
     skep_mem_free(&skep_mem_std, answer.data);
@@ -133,7 +139,8 @@ static void check_live(json_t *one)
 static void live_calls_of_hivemind_are_answered_as_it_answers_them(void **state)
 {
     json_t *vectors = test_vectors("dht.json"), *one;
-    skep_bytes first = test_unhex(test_str(json_array_get(json_object_get(vectors, "live"), 2), "response"));
+    skep_bytes first =
+        test_unhex(test_str(json_array_get(json_object_get(vectors, "live"), 2), "response"));
     struct skep_dht_find_response find;
     struct skep_dht_find_result result;
     struct skep_dht_options options;
@@ -160,8 +167,7 @@ static void live_calls_of_hivemind_are_answered_as_it_answers_them(void **state)
     assert_int_equal(skep_sim_net_add(swarm.net, &caller), 0);
     swarm.count++;
     skep_dht_met(swarm.dht[0], &neighbour, &peer);
-    json_array_foreach(test_get(vectors, "live"), i, one)
-        check_live(one);
+    json_array_foreach(test_get(vectors, "live"), i, one) check_live(one);
     end();
 }
 
@@ -178,8 +184,10 @@ static void malformed_requests_are_refused_and_counted(void **state)
     for (size_t i = 0; i < SKEP_COUNT_OF(methods); i++)
         expect_refusal(methods[i], skep_bytes_of("\x12\x7f\x01", 3));
     /* a key of 21 bytes with a high one set; lists of different length */
-    expect_refusal("rpc_find", skep_bytes_of("\x12\x15\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 23));
-    expect_refusal("rpc_store", skep_bytes_of("\x12\x01\x05\x1a\x01\xc0\x22\x01\xa0\x32\x01\x00", 12));
+    expect_refusal("rpc_find",
+                   skep_bytes_of("\x12\x15\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 23));
+    expect_refusal("rpc_store",
+                   skep_bytes_of("\x12\x01\x05\x1a\x01\xc0\x22\x01\xa0\x32\x01\x00", 12));
     assert_int_equal(swarm_stats(&swarm, 0).bad_messages - before, 5);
     end();
 }
@@ -278,7 +286,8 @@ static void an_answer_above_4_mib_says_not_found_for_what_does_not_fit(void **st
 
         snprintf(text, sizeof text, "big%d", i);
         keys[i] = swarm_key(text);
-        struct skep_dht_store_item item = plain_item(&keys[i], skep_bytes_of(value, BIG), swarm_now(&swarm) + 60);
+        struct skep_dht_store_item item =
+            plain_item(&keys[i], skep_bytes_of(value, BIG), swarm_now(&swarm) + 60);
 
         assert_true(store_raw(0, &item));
     }
@@ -288,7 +297,8 @@ static void an_answer_above_4_mib_says_not_found_for_what_does_not_fit(void **st
     skep_buf_fini(&request);
     assert_int_equal(answer.rc, 0);
     assert_true(answer.len <= SKEP_UNARY_MESSAGE_MAX);
-    assert_int_equal(skep_dht_find_response_decode(&response, skep_bytes_of(answer.data, answer.len)), 0);
+    assert_int_equal(
+        skep_dht_find_response_decode(&response, skep_bytes_of(answer.data, answer.len)), 0);
     for (int i = 0; i < 4; i++) {
         assert_true(skep_dht_next_bytes(&response.results, &bytes));
         assert_int_equal(skep_dht_find_result_decode(&result, bytes), 0);
@@ -323,7 +333,8 @@ static void a_terse_find_leaves_out_the_nodes_near_what_is_found(void **state)
     skep_pb_put_varint(&request, SKEP_DHT_FIND_TERSE_FIELD, 1);
     skep_dht_find_request_encode(&request, NULL, keys, 2);
     answer = ask(0, "rpc_find", skep_buf_view(&request));
-    assert_int_equal(skep_dht_find_response_decode(&response, skep_bytes_of(answer.data, answer.len)), 0);
+    assert_int_equal(
+        skep_dht_find_response_decode(&response, skep_bytes_of(answer.data, answer.len)), 0);
     for (size_t i = 0; i < 2; i++) {
         assert_true(skep_dht_next_bytes(&response.results, &bytes));
         assert_int_equal(skep_dht_find_result_decode(&result, bytes), 0);
@@ -377,7 +388,8 @@ static void begin_lie(struct liar *liar)
     assert_int_equal(skep_rpc_serve(liar->rpc, SKEP_DHT_RPC_FIND, liar_find, liar), 0);
     skep_dht_met(swarm.dht[1], &liar->id, &liar->rpc->self);
     struct skep_dht_id key = swarm_key("key");
-    struct skep_dht_store_item item = plain_item(&key, skep_bytes_str("truth"), swarm_now(&swarm) + 60);
+    struct skep_dht_store_item item =
+        plain_item(&key, skep_bytes_str("truth"), swarm_now(&swarm) + 60);
 
     assert_true(store_raw(2, &item));
 }
@@ -411,7 +423,8 @@ static void answers_that_do_not_fit_the_request_count_as_failures(void **state)
 
         begin_lie(&liar);
         for (int i = 0; i < results && results != 1; i++)
-            skep_dht_find_result_encode(&liar.answer, SKEP_DHT_NOT_FOUND, (skep_bytes){0}, 0, NULL, 0);
+            skep_dht_find_result_encode(&liar.answer, SKEP_DHT_NOT_FOUND, (skep_bytes){0}, 0, NULL,
+                                        0);
         if (results == 1)
             skep_buf_put_str(&liar.answer, "\x12\x7frubbish");
         else
@@ -438,7 +451,8 @@ static void values_that_cannot_be_are_not_believed(void **state)
                 {1, "lie", 3, -INFINITY},
                 {2, "lie", 3, 1e10},
                 {2, "\xc7\x0b\x50\x93\xcb\x7f\xf0\0\0\0\0\0\0\x01", 14, 1e10},
-                {2, "\xc7\x14\x50\x93\xcb\x7f\xf0\0\0\0\0\0\0\xcb\xff\xf0\0\0\0\0\0\0\x90", 23, 1e10}, /* an empty dictionary */
+                {2, "\xc7\x14\x50\x93\xcb\x7f\xf0\0\0\0\0\0\0\xcb\xff\xf0\0\0\0\0\0\0\x90", 23,
+                 1e10}, /* an empty dictionary */
                 {7, "lie", 3, 1e10}};
 
     (void)state;
@@ -461,8 +475,9 @@ static void values_that_cannot_be_are_not_believed(void **state)
 /* hivemind stores and serves records that never expire; one among the entries of a dictionary must not hide the others. */
 static void what_never_expires_is_believed_but_not_kept(void **state)
 {
-    static const char entries[] = "\x92\x93\x01\xc4\x01\xc0\xcb\x7f\xf0\0\0\0\0\0\0"  /* 1: nil, for ever */
-                                  "\x93\x02\xc4\x01\xc0\xcb\x42\x02\xa0\x5f\x20\0\0\0"; /* 2: nil, until 1e10 */
+    static const char entries[] =
+        "\x92\x93\x01\xc4\x01\xc0\xcb\x7f\xf0\0\0\0\0\0\0"    /* 1: nil, for ever */
+        "\x93\x02\xc4\x01\xc0\xcb\x42\x02\xa0\x5f\x20\0\0\0"; /* 2: nil, until 1e10 */
     struct skep_buf dictionary;
     struct liar liar;
     size_t mark;
@@ -479,7 +494,8 @@ static void what_never_expires_is_believed_but_not_kept(void **state)
     end_lie(&liar);
 
     skep_buf_init(&dictionary, &skep_mem_std);
-    skep_msgpack_put_ext(&dictionary, SKEP_EXT_DICTIONARY, (uint32_t)(1 + 9 + 9 + sizeof entries - 1));
+    skep_msgpack_put_ext(&dictionary, SKEP_EXT_DICTIONARY,
+                         (uint32_t)(1 + 9 + 9 + sizeof entries - 1));
     skep_msgpack_put_array(&dictionary, 3);
     skep_msgpack_put_float(&dictionary, INFINITY);
     skep_msgpack_put_float(&dictionary, INFINITY);
@@ -507,7 +523,8 @@ static void names_that_do_not_parse_are_skipped_and_the_rest_is_asked(void **sta
     mark = begin_result(&liar);
     skep_pb_put_bytes(&liar.answer, 4, skep_bytes_str("an id"));
     skep_pb_put_bytes(&liar.answer, 5, skep_bytes_str("no peer"));
-    skep_pb_put_bytes(&liar.answer, 4, skep_bytes_of(skep_dht_node_id(swarm.dht[2])->bytes, SKEP_DHT_ID_LEN));
+    skep_pb_put_bytes(&liar.answer, 4,
+                      skep_bytes_of(skep_dht_node_id(swarm.dht[2])->bytes, SKEP_DHT_ID_LEN));
     skep_pb_put_bytes(&liar.answer, 5, skep_peer_id_view(&swarm.rpc[2]->self));
     skep_pb_put_bytes(&liar.answer, 4, skep_bytes_str("one without a peer"));
     end_result(&liar, mark);
@@ -573,7 +590,8 @@ static void name_many(struct liar *liar, bool tells_id)
         skep_pb_put_bytes(&liar->answer, 4, skep_bytes_of(id.bytes, SKEP_DHT_ID_LEN));
         skep_pb_put_bytes(&liar->answer, 5, skep_peer_id_view(&liar->rpc->self));
     }
-    skep_pb_put_bytes(&liar->answer, 4, skep_bytes_of(skep_dht_node_id(swarm.dht[2])->bytes, SKEP_DHT_ID_LEN));
+    skep_pb_put_bytes(&liar->answer, 4,
+                      skep_bytes_of(skep_dht_node_id(swarm.dht[2])->bytes, SKEP_DHT_ID_LEN));
     skep_pb_put_bytes(&liar->answer, 5, skep_peer_id_view(&swarm.rpc[2]->self));
     skep_pb_end(&liar->answer, mark);
     skep_dht_find_response_end(&liar->answer, tells_id ? &liar->id : NULL);
@@ -599,10 +617,12 @@ static void a_peer_under_many_names_is_one_node(void **state)
 static int must_be_ok(struct skep_validator *validator, const struct skep_dht_signable *record)
 {
     (void)validator;
-    return record->value.len >= 3 && memcmp(record->value.data, "ok:", 3) == 0 ? 0 : SKEP_EPEER_AUTH;
+    return record->value.len >= 3 && memcmp(record->value.data, "ok:", 3) == 0 ? 0
+                                                                               : SKEP_EPEER_AUTH;
 }
 
-static int say_ok(struct skep_validator *validator, const struct skep_dht_signable *record, struct skep_buf *out)
+static int say_ok(struct skep_validator *validator, const struct skep_dht_signable *record,
+                  struct skep_buf *out)
 {
     (void)validator;
     skep_buf_put_str(out, "ok:");
@@ -610,14 +630,16 @@ static int say_ok(struct skep_validator *validator, const struct skep_dht_signab
     return out->rc < 0 ? out->rc : 1;
 }
 
-static int cut_ok(struct skep_validator *validator, const struct skep_dht_signable *record, struct skep_buf *out)
+static int cut_ok(struct skep_validator *validator, const struct skep_dht_signable *record,
+                  struct skep_buf *out)
 {
     (void)validator;
     skep_buf_put(out, record->value.data + 3, record->value.len - 3);
     return out->rc < 0 ? out->rc : 1;
 }
 
-static const struct skep_validator_class ok_class = {.name = "ok", .priority = 1, .validate = must_be_ok, .sign = say_ok, .strip = cut_ok};
+static const struct skep_validator_class ok_class = {
+    .name = "ok", .priority = 1, .validate = must_be_ok, .sign = say_ok, .strip = cut_ok};
 
 static void validators_refuse_sign_and_strip(void **state)
 {

@@ -29,7 +29,8 @@ static struct skep_dht_id random_id(struct skep_prng *prng)
     return id;
 }
 
-static int add(struct skep_routing *table, struct skep_dht_id id, uint64_t peer_number, struct skep_routing_node *to_ping)
+static int add(struct skep_routing *table, struct skep_dht_id id, uint64_t peer_number,
+               struct skep_routing_node *to_ping)
 {
     struct skep_peer_id peer = peer_of(peer_number);
     struct skep_routing_node ignored;
@@ -37,13 +38,15 @@ static int add(struct skep_routing *table, struct skep_dht_id id, uint64_t peer_
     return skep_routing_add(table, &id, &peer, 0, to_ping ? to_ping : &ignored);
 }
 
-static void assert_ids(json_t *expected, const struct skep_routing *table, const struct skep_routing_bucket *bucket, size_t from, size_t count)
+static void assert_ids(json_t *expected, const struct skep_routing *table,
+                       const struct skep_routing_bucket *bucket, size_t from, size_t count)
 {
     assert_int_equal(json_array_size(expected), count);
     for (size_t i = 0; i < count; i++) {
         const struct skep_routing_node *node = skep_routing_bucket_node(table, bucket, from + i);
 
-        assert_string_equal(test_hex(node->id.bytes, sizeof node->id.bytes), json_string_value(json_array_get(expected, i)));
+        assert_string_equal(test_hex(node->id.bytes, sizeof node->id.bytes),
+                            json_string_value(json_array_get(expected, i)));
     }
 }
 
@@ -57,10 +60,12 @@ static void check_table(const struct skep_routing *table, json_t *vector)
     {
         const struct skep_routing_bucket *bucket = &table->buckets[i];
 
-        assert_string_equal(test_hex(bucket->lower.bytes, sizeof bucket->lower.bytes), test_str(item, "lower"));
+        assert_string_equal(test_hex(bucket->lower.bytes, sizeof bucket->lower.bytes),
+                            test_str(item, "lower"));
         assert_int_equal(bucket->depth, json_integer_value(test_get(item, "depth")));
         assert_ids(test_get(item, "nodes"), table, bucket, 0, bucket->node_count);
-        assert_ids(test_get(item, "replacements"), table, bucket, bucket->node_count, bucket->replacement_count);
+        assert_ids(test_get(item, "replacements"), table, bucket, bucket->node_count,
+                   bucket->replacement_count);
     }
     json_array_foreach(test_get(vector, "queries"), i, item)
     {
@@ -72,7 +77,8 @@ static void check_table(const struct skep_routing *table, json_t *vector)
 
         assert_int_equal(count, json_array_size(nearest));
         for (size_t j = 0; j < count; j++)
-            assert_string_equal(test_hex(out[j]->id.bytes, sizeof out[j]->id.bytes), json_string_value(json_array_get(nearest, j)));
+            assert_string_equal(test_hex(out[j]->id.bytes, sizeof out[j]->id.bytes),
+                                json_string_value(json_array_get(nearest, j)));
     }
 }
 
@@ -88,9 +94,11 @@ static void tables_are_those_of_hivemind(void **state)
         struct skep_routing table;
 
         /* hivemind's replacement lists have no bound */
-        assert_int_equal(skep_routing_init(&table, &skep_mem_std, &own, (size_t)json_integer_value(test_get(vector, "bucket_size")),
-                                           (unsigned)json_integer_value(test_get(vector, "depth_modulo")), 1000),
-                         0);
+        assert_int_equal(
+            skep_routing_init(&table, &skep_mem_std, &own,
+                              (size_t)json_integer_value(test_get(vector, "bucket_size")),
+                              (unsigned)json_integer_value(test_get(vector, "depth_modulo")), 1000),
+            0);
         json_array_foreach(test_get(vector, "added"), j, added)
         {
             json_t *ping = test_get(added, "ping_oldest");
@@ -99,7 +107,8 @@ static void tables_are_those_of_hivemind(void **state)
 
             assert_int_equal(rc, json_is_null(ping) ? 0 : 1);
             if (rc == 1) {
-                assert_string_equal(test_hex(to_ping.id.bytes, sizeof to_ping.id.bytes), json_string_value(ping));
+                assert_string_equal(test_hex(to_ping.id.bytes, sizeof to_ping.id.bytes),
+                                    json_string_value(ping));
                 pings++;
             }
         }
@@ -122,14 +131,16 @@ static int by_distance(const void *a, const void *b)
 }
 
 /* Every node that is in the buckets, and nothing else, sorted. */
-static void assert_nearest(const struct skep_routing *table, const struct skep_dht_id *target, size_t k, const struct skep_dht_id *exclude)
+static void assert_nearest(const struct skep_routing *table, const struct skep_dht_id *target,
+                           size_t k, const struct skep_dht_id *exclude)
 {
     const struct skep_routing_node *out[400];
     size_t count = skep_routing_nearest(table, target, k, exclude, out), n = 0;
 
     for (size_t b = 0; b < table->bucket_count; b++)
         for (size_t i = 0; i < table->buckets[b].node_count; i++) {
-            const struct skep_routing_node *node = skep_routing_bucket_node(table, &table->buckets[b], i);
+            const struct skep_routing_node *node =
+                skep_routing_bucket_node(table, &table->buckets[b], i);
 
             assert_false(node->replacement);
             if (!exclude || !skep_dht_id_equal(&node->id, exclude))
@@ -149,7 +160,8 @@ static void assert_sane(const struct skep_routing *table)
     for (size_t b = 0; b < table->bucket_count; b++) {
         const struct skep_routing_bucket *bucket = &table->buckets[b];
 
-        assert_true(bucket->node_count <= table->bucket_size && bucket->replacement_count <= table->replacements_max);
+        assert_true(bucket->node_count <= table->bucket_size &&
+                    bucket->replacement_count <= table->replacements_max);
         assert_true(bucket->replacement_count == 0 || bucket->node_count == table->bucket_size);
         nodes += bucket->node_count;
         for (size_t i = 0; i < bucket->node_count + bucket->replacement_count; i++, all++) {
@@ -175,7 +187,9 @@ static void random_changes_keep_the_table_sane_and_its_answers_exact(void **stat
 
         skep_prng_init(&prng, seed);
         own = random_id(&prng);
-        assert_int_equal(skep_routing_init(&table, &skep_mem_std, &own, 1 + skep_prng_below(&prng, 6), 1 + (unsigned)skep_prng_below(&prng, 5),
+        assert_int_equal(skep_routing_init(&table, &skep_mem_std, &own,
+                                           1 + skep_prng_below(&prng, 6),
+                                           1 + (unsigned)skep_prng_below(&prng, 5),
                                            1 + skep_prng_below(&prng, 4)),
                          0);
         for (size_t i = 0; i < SKEP_COUNT_OF(known); i++) {
@@ -221,13 +235,16 @@ static void a_node_that_fails_is_replaced_by_the_last_that_waits(void **state)
     assert_int_equal(add(&table, ids[1], 1, &to_ping), 0);
     assert_int_equal(add(&table, ids[2], 2, &to_ping), 1);
     assert_true(skep_dht_id_equal(&to_ping.id, &ids[0]));
-    assert_int_equal(add(&table, ids[3], 3, &to_ping), 1); /* the oldest is being pinged: the next */
+    assert_int_equal(add(&table, ids[3], 3, &to_ping),
+                     1); /* the oldest is being pinged: the next */
     assert_true(skep_dht_id_equal(&to_ping.id, &ids[1]));
-    assert_int_equal(add(&table, ids[4], 4, &to_ping), 0); /* both are; and the list is full, so the first that waited goes */
+    assert_int_equal(add(&table, ids[4], 4, &to_ping),
+                     0); /* both are; and the list is full, so the first that waited goes */
     assert_null(skep_routing_get(&table, &ids[2]));
     assert_true(skep_routing_get(&table, &ids[4])->replacement);
     assert_int_equal(add(&table, ids[0], 0, &to_ping), 0); /* it answered */
-    assert_int_equal(add(&table, ids[3], 3, &to_ping), 1); /* still alone in line for it: ids[1] is pinged, ids[0] may be again */
+    assert_int_equal(add(&table, ids[3], 3, &to_ping),
+                     1); /* still alone in line for it: ids[1] is pinged, ids[0] may be again */
     assert_true(skep_dht_id_equal(&to_ping.id, &ids[0]));
     assert_true(skep_routing_remove(&table, &ids[1]));
     assert_false(skep_routing_get(&table, &ids[3])->replacement); /* heard of last */
@@ -244,7 +261,8 @@ static void a_peer_has_one_node_id_and_keeps_it_from_others(void **state)
     struct skep_routing table;
 
     (void)state;
-    assert_int_equal(skep_routing_init(&table, &skep_mem_std, &own, 20, 5, SKEP_DHT_REPLACEMENTS_MAX), 0);
+    assert_int_equal(
+        skep_routing_init(&table, &skep_mem_std, &own, 20, 5, SKEP_DHT_REPLACEMENTS_MAX), 0);
     assert_int_equal(add(&table, a, 1, NULL), 0);
     assert_int_equal(add(&table, a, 2, NULL), SKEP_EEXIST); /* somebody else's */
     assert_int_equal(add(&table, own, 3, NULL), SKEP_EEXIST);
@@ -265,7 +283,8 @@ static void replacement_lists_are_bounded(void **state)
 
     (void)state;
     skep_prng_init(&prng, 3);
-    assert_int_equal(skep_routing_init(&table, &skep_mem_std, &own, 20, 5, SKEP_DHT_REPLACEMENTS_MAX), 0);
+    assert_int_equal(
+        skep_routing_init(&table, &skep_mem_std, &own, 20, 5, SKEP_DHT_REPLACEMENTS_MAX), 0);
     for (uint64_t i = 0; i < 5000; i++)
         assert_true(add(&table, random_id(&prng), i, NULL) >= 0);
     assert_sane(&table);
@@ -282,12 +301,14 @@ static void an_id_for_the_refresh_of_a_bucket_lies_in_it(void **state)
     (void)state;
     skep_prng_init(&prng, 4);
     own = random_id(&prng);
-    assert_int_equal(skep_routing_init(&table, &skep_mem_std, &own, 4, 3, SKEP_DHT_REPLACEMENTS_MAX), 0);
+    assert_int_equal(
+        skep_routing_init(&table, &skep_mem_std, &own, 4, 3, SKEP_DHT_REPLACEMENTS_MAX), 0);
     for (uint64_t i = 0; i < 1000; i++)
         assert_true(add(&table, random_id(&prng), i, NULL) >= 0);
     for (size_t b = 0; b < table.bucket_count; b++)
         for (int i = 0; i < 20; i++) {
-            struct skep_dht_id random = random_id(&prng), id = skep_routing_bucket_id(&table.buckets[b], &random);
+            struct skep_dht_id random = random_id(&prng),
+                               id = skep_routing_bucket_id(&table.buckets[b], &random);
 
             assert_int_equal(skep_routing_bucket_of(&table, &id), b);
         }

@@ -10,7 +10,8 @@ enum { KIB = 1024 };
 
 static struct skep_dht_storage_options options_of(const struct skep_mem *mem, size_t bytes_max)
 {
-    return (struct skep_dht_storage_options){.mem = mem, .bytes_max = bytes_max, .ttl_max_s = SKEP_DHT_TTL_MAX_S};
+    return (struct skep_dht_storage_options){
+        .mem = mem, .bytes_max = bytes_max, .ttl_max_s = SKEP_DHT_TTL_MAX_S};
 }
 
 static void open_storage(struct skep_dht_storage *storage, size_t bytes_max)
@@ -33,15 +34,17 @@ static struct skep_peer_id peer_of(uint8_t number)
     return (struct skep_peer_id){.len = 34, .bytes = {0x12, 0x20, number}};
 }
 
-static int store(struct skep_dht_storage *storage, uint64_t key_number, const char *subkey_hex, const char *text, double expiration,
-                 const struct skep_peer_id *from, double now)
+static int store(struct skep_dht_storage *storage, uint64_t key_number, const char *subkey_hex,
+                 const char *text, double expiration, const struct skep_peer_id *from, double now)
 {
     struct skep_dht_id key = key_of(key_number);
 
-    return skep_dht_storage_store(storage, &key, test_unhex(subkey_hex), skep_bytes_str(text), expiration, from, now);
+    return skep_dht_storage_store(storage, &key, test_unhex(subkey_hex), skep_bytes_str(text),
+                                  expiration, from, now);
 }
 
-static const struct skep_dht_item *get(struct skep_dht_storage *storage, uint64_t key_number, double now)
+static const struct skep_dht_item *get(struct skep_dht_storage *storage, uint64_t key_number,
+                                       double now)
 {
     struct skep_dht_id key = key_of(key_number);
 
@@ -58,7 +61,8 @@ static void pack_subkey(struct skep_buf *out, const json_t *subkey)
         skep_msgpack_put_int(out, strtoll(test_str(subkey, "int"), NULL, 10));
 }
 
-static void check_get(struct skep_dht_storage *storage, const struct skep_dht_id *key, const json_t *expected, double now)
+static void check_get(struct skep_dht_storage *storage, const struct skep_dht_id *key,
+                      const json_t *expected, double now)
 {
     const struct skep_dht_item *item = skep_dht_storage_get(storage, key, now);
     skep_bytes packed;
@@ -73,7 +77,8 @@ static void check_get(struct skep_dht_storage *storage, const struct skep_dht_id
     assert_int_equal(skep_dht_storage_packed(storage, item, &packed), 0);
     plain = json_object_get(test_get(expected, "value"), "bytes");
     assert_int_equal(item->value->is_dictionary, plain == NULL);
-    assert_string_equal(test_hex(packed.data, packed.len), plain ? json_string_value(plain) : test_str(expected, "packed"));
+    assert_string_equal(test_hex(packed.data, packed.len),
+                        plain ? json_string_value(plain) : test_str(expected, "packed"));
 }
 
 static void run_step(struct skep_dht_storage *storage, const json_t *step, double *now)
@@ -104,8 +109,9 @@ static void run_step(struct skep_dht_storage *storage, const json_t *step, doubl
         pack_subkey(&subkey, test_get(step, "subkey"));
     else
         assert_string_equal(op, "store");
-    assert_int_equal(skep_dht_storage_store(storage, &key, skep_buf_view(&subkey), test_unhex(test_str(step, "value")),
-                                            json_real_value(test_get(step, "expiration")), NULL, *now),
+    assert_int_equal(skep_dht_storage_store(
+                         storage, &key, skep_buf_view(&subkey), test_unhex(test_str(step, "value")),
+                         json_real_value(test_get(step, "expiration")), NULL, *now),
                      json_is_true(test_get(step, "result")));
     skep_buf_fini(&subkey);
 }
@@ -174,7 +180,7 @@ static void an_entry_that_expires_goes_alone(void **state)
     store(&storage, 1, "02", "b", 10, &peer, 0);
     assert_int_equal(skep_dht_storage_share(&storage, &peer), storage.bytes);
     assert_int_equal(skep_dht_storage_expire(&storage, 15), 0); /* no key went, */
-    assert_int_equal(storage.bytes, bytes);                      /* an entry did */
+    assert_int_equal(storage.bytes, bytes);                     /* an entry did */
     assert_int_equal(get(&storage, 1, 15)->value->count, 1);
     assert_int_equal(skep_dht_storage_expire(&storage, 21), 1);
     assert_int_equal(storage.bytes, 0);
@@ -192,7 +198,8 @@ static void whole_dictionaries_are_stored_past_refused_entries(void **state)
     open_storage(&storage, SKEP_MIB(1));
     store(&storage, 1, "01", "newer", 30, NULL, 0);
     assert_int_equal(skep_dht_value_new_dictionary(&dictionary, &skep_mem_std), 0);
-    assert_int_equal(skep_dht_storage_store_dictionary(&storage, &key, dictionary, NULL, 0), 1); /* all of none */
+    assert_int_equal(skep_dht_storage_store_dictionary(&storage, &key, dictionary, NULL, 0),
+                     1); /* all of none */
     skep_dht_value_put(dictionary, test_unhex("01"), skep_bytes_str("older"), 20, 0, NULL);
     skep_dht_value_put(dictionary, test_unhex("02"), skep_bytes_str("two"), 20, 0, NULL);
     assert_int_equal(skep_dht_storage_store_dictionary(&storage, &key, dictionary, NULL, 0), 0);
@@ -234,12 +241,14 @@ static void a_subkey_that_is_no_key_is_an_error_and_stores_nothing(void **state)
 
 /* ---- bounds ---- */
 
-static int store_blob(struct skep_dht_storage *storage, uint64_t key_number, size_t len, const struct skep_peer_id *from)
+static int store_blob(struct skep_dht_storage *storage, uint64_t key_number, size_t len,
+                      const struct skep_peer_id *from)
 {
     static uint8_t blob[SKEP_DHT_DICTIONARY_BYTES_MAX + 1];
     struct skep_dht_id key = key_of(key_number);
 
-    return skep_dht_storage_store(storage, &key, (skep_bytes){0}, skep_bytes_of(blob, len), 100 + (double)key_number, from, 0);
+    return skep_dht_storage_store(storage, &key, (skep_bytes){0}, skep_bytes_of(blob, len),
+                                  100 + (double)key_number, from, 0);
 }
 
 static void a_full_storage_refuses_what_would_make_it_grow(void **state)
@@ -253,7 +262,8 @@ static void a_full_storage_refuses_what_would_make_it_grow(void **state)
         n++;
     assert_true(n > 40 && storage.bytes <= 64 * KIB);
     assert_int_equal(storage.refused.full, 1);
-    assert_int_equal(store(&storage, 0, "", "smaller", 1000, NULL, 0), 1); /* room for it comes with it */
+    assert_int_equal(store(&storage, 0, "", "smaller", 1000, NULL, 0),
+                     1); /* room for it comes with it */
     assert_int_equal(skep_dht_storage_count(&storage), n);
     skep_dht_storage_remove(&storage, &(struct skep_dht_id){{0}});
     skep_dht_storage_remove(&storage, &(struct skep_dht_id){{0}});
@@ -277,7 +287,8 @@ static void past_half_full_a_peer_has_at_most_a_quarter(void **state)
     assert_int_equal(store_blob(&storage, 1000, KIB, &greedy), 0);
     while (store_blob(&storage, n, KIB, &modest) == 1)
         n++;
-    assert_true(skep_dht_storage_share(&storage, &modest) <= 16 * KIB && skep_dht_storage_share(&storage, &modest) > 14 * KIB);
+    assert_true(skep_dht_storage_share(&storage, &modest) <= 16 * KIB &&
+                skep_dht_storage_share(&storage, &modest) > 14 * KIB);
     /* What it does not grow by it may change. */
     assert_int_equal(store(&storage, 0, "", "smaller", 1000, &greedy, 0), 1);
     assert_int_equal(store_blob(&storage, 2000, KIB, NULL), 1); /* we ourselves are not bound */
@@ -314,10 +325,18 @@ static void a_dictionary_that_would_grow_too_large_is_refused(void **state)
     (void)state;
     open_storage(&storage, SKEP_MIB(64));
     assert_int_equal(store(&storage, 1, "01", "a", 10, NULL, 0), 1);
-    assert_int_equal(skep_dht_storage_store(&storage, &key, test_unhex("02"), skep_bytes_of(blob, sizeof blob), 10, NULL, 0), 0);
-    assert_int_equal(skep_dht_storage_store(&storage, &key, test_unhex("02"), skep_bytes_of(blob, SKEP_DHT_DICTIONARY_BYTES_MAX - 30), 10, NULL, 0), 0);
+    assert_int_equal(skep_dht_storage_store(&storage, &key, test_unhex("02"),
+                                            skep_bytes_of(blob, sizeof blob), 10, NULL, 0),
+                     0);
+    assert_int_equal(skep_dht_storage_store(&storage, &key, test_unhex("02"),
+                                            skep_bytes_of(blob, SKEP_DHT_DICTIONARY_BYTES_MAX - 30),
+                                            10, NULL, 0),
+                     0);
     assert_int_equal(storage.refused.dictionary, 2);
-    assert_int_equal(skep_dht_storage_store(&storage, &key, test_unhex("02"), skep_bytes_of(blob, SKEP_DHT_DICTIONARY_BYTES_MAX - 100), 10, NULL, 0), 1);
+    assert_int_equal(skep_dht_storage_store(
+                         &storage, &key, test_unhex("02"),
+                         skep_bytes_of(blob, SKEP_DHT_DICTIONARY_BYTES_MAX - 100), 10, NULL, 0),
+                     1);
     skep_dht_storage_fini(&storage);
 }
 
@@ -365,7 +384,7 @@ static void a_value_goes_from_one_storage_into_another_without_a_copy(void **sta
     assert_int_equal(skep_dht_storage_share(&other, &peer), skep_dht_entry_cost(1, 1));
     assert_int_equal(skep_dht_storage_store_value(&other, &key, found, 0), 1);
     assert_int_equal(get(&other, 1, 0)->value->count, 3);
-    assert_int_equal(get(&other, 1, 15)->value->count, 2); /* expires there, */
+    assert_int_equal(get(&other, 1, 15)->value->count, 2);  /* expires there, */
     assert_int_equal(get(&storage, 1, 0)->value->count, 2); /* not here */
     skep_dht_storage_fini(&other);
     skep_dht_storage_fini(&storage);
@@ -404,7 +423,11 @@ static int use_storage(const struct skep_mem *mem, void *user)
         struct skep_peer_id peer = peer_of((uint8_t)(i % 11));
         const struct skep_dht_item *item;
 
-        rc = store(&storage, i % 7, i % 3 == 0 ? "" : i % 3 == 1 ? "01" : "a173", "value", 100 + (double)i, &peer, (double)i * 1.5);
+        rc = store(&storage, i % 7,
+                   i % 3 == 0   ? ""
+                   : i % 3 == 1 ? "01"
+                                : "a173",
+                   "value", 100 + (double)i, &peer, (double)i * 1.5);
         item = get(&storage, i % 5, (double)i * 1.5);
         skep_dht_value_unref(held);
         held = item ? skep_dht_value_ref(item->value) : NULL;

@@ -164,7 +164,8 @@ static void puppet_ping(void *user, struct skep_rpc_request *request)
 
     puppet->pings++;
     skep_buf_clear(&puppet->out);
-    skep_dht_ping_response_encode(&puppet->out, puppet->no_id ? NULL : &puppet->id, now, !puppet->unavailable);
+    skep_dht_ping_response_encode(&puppet->out, puppet->no_id ? NULL : &puppet->id, now,
+                                  !puppet->unavailable);
     skep_rpc_reply(request, skep_buf_view(&puppet->out));
 }
 
@@ -195,8 +196,12 @@ static void a_clock_that_differs_by_more_than_three_seconds_is_refused(void **st
         double skew_s;
         bool nan, strict;
         int rc;
-    } cases[] = {{2.9, false, true, 0},   {-2.9, false, true, 0}, {3.1, false, true, SKEP_EPEER_CLOCK}, {-3.1, false, true, SKEP_EPEER_CLOCK},
-                 {3.1, false, false, 0}, {0, true, true, SKEP_EPEER_CLOCK}};
+    } cases[] = {{2.9, false, true, 0},
+                 {-2.9, false, true, 0},
+                 {3.1, false, true, SKEP_EPEER_CLOCK},
+                 {-3.1, false, true, SKEP_EPEER_CLOCK},
+                 {3.1, false, false, 0},
+                 {0, true, true, SKEP_EPEER_CLOCK}};
 
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(cases); i++) {
@@ -285,7 +290,9 @@ static void claim(struct puppet *puppet, uint32_t node, const struct skep_dht_id
 
     skep_buf_init(&message, &skep_mem_std);
     skep_dht_find_request_encode(&message, id, id, 1);
-    assert_int_equal(skep_rpc_call_start(puppet->rpc, &call, &swarm.rpc[node]->self, SKEP_DHT_RPC_FIND, skep_buf_view(&message), 100000), 0);
+    assert_int_equal(skep_rpc_call_start(puppet->rpc, &call, &swarm.rpc[node]->self,
+                                         SKEP_DHT_RPC_FIND, skep_buf_view(&message), 100000),
+                     0);
     skep_buf_fini(&message);
     run_s(1);
 }
@@ -389,7 +396,10 @@ static void what_goes_while_records_are_handed_on_does_not_stop_it(void **state)
             char key[16];
 
             snprintf(key, sizeof key, "key%d", i);
-            records[i] = swarm_record(key, "value", swarm_now(&swarm) + (i % 3 == 0 ? 600 : 2 + i * 10e-6)); /* go one by one from 2 s on */
+            records[i] = swarm_record(
+                key, "value",
+                swarm_now(&swarm) +
+                    (i % 3 == 0 ? 600 : 2 + i * 10e-6)); /* go one by one from 2 s on */
         }
         assert_int_equal(swarm_store_many(&swarm, 0, records, KEYS, NULL, NULL, NULL, NULL), 0);
         skep_sim_clock_run_for(&swarm.clock, joins_ms * 1000);
@@ -544,7 +554,8 @@ static void a_cached_key_that_is_read_is_fetched_again_before_it_expires(void **
     put(0, "unread", "old", 60);
     assert_true(swarm_get(&swarm, client, "read", NULL).found);
     assert_true(swarm_get(&swarm, client, "unread", NULL).found);
-    assert_true(swarm_get(&swarm, client, "read", NULL).found); /* from the cache: this is what counts */
+    assert_true(
+        swarm_get(&swarm, client, "read", NULL).found); /* from the cache: this is what counts */
     put(0, "read", "new", 300);
     put(0, "unread", "new", 300);
     run_s(56);
@@ -608,7 +619,8 @@ static void at_join_end(struct skep_dht_join *join, int rc, const char *text)
     SKEP_CONTAINER_OF(join, struct outcome, join)->ends++;
 }
 
-static void at_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value, bool answered)
+static void at_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value,
+                     bool answered)
 {
     (void)index, (void)answered;
     SKEP_CONTAINER_OF(get, struct outcome, get)->found |= value != NULL;
@@ -620,7 +632,8 @@ static void at_get_end(struct skep_dht_get *get, int rc)
     SKEP_CONTAINER_OF(get, struct outcome, get)->ends++;
 }
 
-static void at_stored(struct skep_dht_store *store, size_t index, unsigned accepted, unsigned answered)
+static void at_stored(struct skep_dht_store *store, size_t index, unsigned accepted,
+                      unsigned answered)
 {
     (void)store, (void)index, (void)accepted, (void)answered;
 }
@@ -650,7 +663,8 @@ static int act(struct stage *stage)
     skep_dht_options_default(&options);
     options.cache_nearest = 1;
     for (int i = 0; i < 3; i++) {
-        if (skep_sim_net_add(stage->net, &rpc) < 0 || skep_dht_new(&stage->dht[i], &stage->clock.env, rpc, &options) < 0)
+        if (skep_sim_net_add(stage->net, &rpc) < 0 ||
+            skep_dht_new(&stage->dht[i], &stage->clock.env, rpc, &options) < 0)
             return SKEP_ENOMEM;
         if (i > 0 && skep_dht_join_start(stage->dht[i], &o.join, maddrs, 1) == 0)
             started++;

@@ -19,7 +19,8 @@ static struct skep_dht_signable record_of(const json_t *vector, const char *valu
     return (struct skep_dht_signable){.key = test_unhex(test_str(vector, "key")),
                                       .subkey = test_unhex(test_str(vector, "subkey")),
                                       .value = test_unhex(test_str(vector, value_name)),
-                                      .expiration_unix_s = json_real_value(test_get(vector, "expiration"))};
+                                      .expiration_unix_s =
+                                          json_real_value(test_get(vector, "expiration"))};
 }
 
 static void records_are_valid_when_hivemind_says_so(void **state)
@@ -67,13 +68,16 @@ static void what_we_sign_is_valid_and_strips_to_what_it_was(void **state)
     assert_int_equal(skep_rsa_validator_init(&rsa, &skep_mem_std, key), 0);
     assert_int_equal(skep_rsa_validator_init(&checker, &skep_mem_std, NULL), 0);
     skep_bytes mark = skep_rsa_validator_owner_mark(&rsa);
-    assert_true(skep_bytes_equal(mark, skep_bytes_str(test_str(test_get(test_vectors("records.json"), "key"), "owner_mark"))));
+    assert_true(skep_bytes_equal(
+        mark,
+        skep_bytes_str(test_str(test_get(test_vectors("records.json"), "key"), "owner_mark"))));
     json_array_foreach(test_get(test_vectors("records.json"), "cases"), i, vector)
     {
         struct skep_dht_signable record;
         struct skep_buf value, plain;
 
-        if (!json_object_get(vector, "plain_value") || strstr(test_str(vector, "what"), "two different"))
+        if (!json_object_get(vector, "plain_value") ||
+            strstr(test_str(vector, "what"), "two different"))
             continue;
         record = record_of(vector, "plain_value");
         skep_buf_init(&value, &skep_mem_std);
@@ -82,7 +86,8 @@ static void what_we_sign_is_valid_and_strips_to_what_it_was(void **state)
             skep_bytes unsigned_value = record.value;
 
             record.value = skep_buf_view(&value);
-            assert_int_equal(record.value.len, unsigned_value.len + strlen("[signature:") + 344 + 1); /* base64 of 256 bytes, and the bracket */
+            assert_int_equal(record.value.len, unsigned_value.len + strlen("[signature:") + 344 +
+                                                   1); /* base64 of 256 bytes, and the bracket */
             assert_int_equal(checker.base.class->validate(&checker.base, &record), 0);
             record.expiration_unix_s += 1;
             assert_int_equal(checker.base.class->validate(&checker.base, &record), SKEP_EPEER_AUTH);
@@ -90,7 +95,8 @@ static void what_we_sign_is_valid_and_strips_to_what_it_was(void **state)
             assert_true(skep_bytes_equal(skep_buf_view(&plain), unsigned_value));
             signed_ones++;
         }
-        assert_int_equal(checker.base.class->sign(&checker.base, &record, &plain), 0); /* has no key */
+        assert_int_equal(checker.base.class->sign(&checker.base, &record, &plain),
+                         0); /* has no key */
         skep_buf_fini(&value);
         skep_buf_fini(&plain);
     }
@@ -116,7 +122,8 @@ static void a_record_of_two_owners_is_refused_even_if_one_of_them_signed(void **
         skep_buf_init(&value, &skep_mem_std);
         skep_buf_put_str(&subkey, both ? "[owner:ssh-rsa another]" : "");
         skep_buf_put_bytes(&subkey, skep_rsa_validator_owner_mark(&rsa));
-        skep_buf_put_bytes(&subkey, skep_rsa_validator_owner_mark(&rsa)); /* the same twice is one owner */
+        skep_buf_put_bytes(&subkey,
+                           skep_rsa_validator_owner_mark(&rsa)); /* the same twice is one owner */
         record.subkey = skep_buf_view(&subkey);
         assert_int_equal(rsa.base.class->sign(&rsa.base, &record, &value), 1);
         record.value = skep_buf_view(&value);
@@ -195,7 +202,8 @@ static void odd_owners_and_signatures_are_refused(void **state)
     (void)state;
     assert_int_equal(skep_rsa_validator_init(&rsa, &skep_mem_std, NULL), 0);
     for (size_t i = 0; i < SKEP_COUNT_OF(cases); i++) {
-        struct skep_dht_signable record = {skep_bytes_str("key"), skep_bytes_str(cases[i].subkey), skep_bytes_str(cases[i].value), 1};
+        struct skep_dht_signable record = {skep_bytes_str("key"), skep_bytes_str(cases[i].subkey),
+                                           skep_bytes_str(cases[i].value), 1};
 
         assert_int_equal(rsa.base.class->validate(&rsa.base, &record), SKEP_EPEER_AUTH);
     }
@@ -216,17 +224,21 @@ static int letter_validate(struct skep_validator *validator, const struct skep_d
     struct letter *l = SKEP_CONTAINER_OF(validator, struct letter, base);
 
     l->asked++;
-    return record->value.len > 0 && record->value.data[record->value.len - 1] == (uint8_t)l->letter ? 0 : SKEP_EPEER_AUTH;
+    return record->value.len > 0 && record->value.data[record->value.len - 1] == (uint8_t)l->letter
+               ? 0
+               : SKEP_EPEER_AUTH;
 }
 
-static int letter_sign(struct skep_validator *validator, const struct skep_dht_signable *record, struct skep_buf *out)
+static int letter_sign(struct skep_validator *validator, const struct skep_dht_signable *record,
+                       struct skep_buf *out)
 {
     skep_buf_put_bytes(out, record->value);
     skep_buf_put_u8(out, (uint8_t)SKEP_CONTAINER_OF(validator, struct letter, base)->letter);
     return out->rc < 0 ? out->rc : 1;
 }
 
-static int letter_strip(struct skep_validator *validator, const struct skep_dht_signable *record, struct skep_buf *out)
+static int letter_strip(struct skep_validator *validator, const struct skep_dht_signable *record,
+                        struct skep_buf *out)
 {
     (void)validator;
     if (record->value.len == 0)
@@ -237,13 +249,16 @@ static int letter_strip(struct skep_validator *validator, const struct skep_dht_
 
 static bool letter_merge(struct skep_validator *validator, const struct skep_validator *other)
 {
-    const struct letter *l = SKEP_CONTAINER_OF(validator, struct letter, base), *o = SKEP_CONTAINER_OF(other, struct letter, base);
+    const struct letter *l = SKEP_CONTAINER_OF(validator, struct letter, base),
+                        *o = SKEP_CONTAINER_OF(other, struct letter, base);
 
     return other->class->validate == letter_validate && l->letter == o->letter;
 }
 
-static const struct skep_validator_class low = {"low", 1, letter_validate, letter_sign, letter_strip, letter_merge};
-static const struct skep_validator_class high = {"high", 7, letter_validate, letter_sign, letter_strip, letter_merge};
+static const struct skep_validator_class low = {
+    "low", 1, letter_validate, letter_sign, letter_strip, letter_merge};
+static const struct skep_validator_class high = {
+    "high", 7, letter_validate, letter_sign, letter_strip, letter_merge};
 
 static const char *signed_text(const struct skep_validators *validators, const char *text)
 {
@@ -268,7 +283,8 @@ static int validated(const struct skep_validators *validators, const char *text)
 
 static void signing_goes_up_in_priority_and_checking_down(void **state)
 {
-    struct letter a = {{&high}, 'a', 0}, b = {{&low}, 'b', 0}, c = {{&high}, 'c', 0}, again = {{&low}, 'b', 0};
+    struct letter a = {{&high}, 'a', 0}, b = {{&low}, 'b', 0}, c = {{&high}, 'c', 0},
+                  again = {{&low}, 'b', 0};
     struct skep_validators validators;
 
     (void)state;
@@ -317,7 +333,8 @@ static int use_validators(const struct skep_mem *mem, void *user)
     skep_buf_init(&signature, mem);
     skep_buf_init(&plain, mem);
     skep_buf_init(&rsa.owner_mark, mem);
-    if ((rc = skep_rsa_validator_init(&rsa, mem, user)) < 0 || (rc = skep_validators_add(&validators, &rsa.base)) < 0 ||
+    if ((rc = skep_rsa_validator_init(&rsa, mem, user)) < 0 ||
+        (rc = skep_validators_add(&validators, &rsa.base)) < 0 ||
         (rc = skep_validators_add(&validators, &a.base)) < 0 ||
         (rc = skep_validators_sign(&validators, &record, &signature, &value)) < 0)
         goto out;

@@ -16,9 +16,11 @@ static struct skep_dht_value *dictionary(void)
     return value;
 }
 
-static int put(struct skep_dht_value *value, const char *subkey_hex, const char *text, double expiration)
+static int put(struct skep_dht_value *value, const char *subkey_hex, const char *text,
+               double expiration)
 {
-    return skep_dht_value_put(value, test_unhex(subkey_hex), skep_bytes_str(text), expiration, 0, NULL);
+    return skep_dht_value_put(value, test_unhex(subkey_hex), skep_bytes_str(text), expiration, 0,
+                              NULL);
 }
 
 static const char *packed_hex(struct skep_dht_value **value)
@@ -30,7 +32,8 @@ static const char *packed_hex(struct skep_dht_value **value)
     return test_hex(packed.data, packed.len);
 }
 
-static void assert_entry(const struct skep_dht_value *value, const char *subkey_hex, const char *text, double expiration)
+static void assert_entry(const struct skep_dht_value *value, const char *subkey_hex,
+                         const char *text, double expiration)
 {
     struct skep_dht_entry entry;
 
@@ -52,13 +55,16 @@ static void dictionaries_of_hivemind_are_read_and_written_byte_for_byte(void **s
         struct skep_dht_entry entry;
         size_t cursor = 0, j;
 
-        assert_int_equal(skep_dht_value_decode(&value, std_mem, test_unhex(test_str(vector, "hex"))), 0);
+        assert_int_equal(
+            skep_dht_value_decode(&value, std_mem, test_unhex(test_str(vector, "hex"))), 0);
         assert_int_equal(value->count, json_array_size(items));
         json_array_foreach(items, j, item)
         {
             assert_true(skep_dht_value_next(value, &cursor, &entry));
-            assert_string_equal(test_hex(entry.value.data, entry.value.len), test_str(json_array_get(item, 1), "bytes"));
-            assert_true(entry.expiration_unix_s == strtod(test_str(json_array_get(item, 2), "float"), NULL));
+            assert_string_equal(test_hex(entry.value.data, entry.value.len),
+                                test_str(json_array_get(item, 1), "bytes"));
+            assert_true(entry.expiration_unix_s ==
+                        strtod(test_str(json_array_get(item, 2), "float"), NULL));
         }
         assert_false(skep_dht_value_next(value, &cursor, &entry));
         assert_string_equal(packed_hex(&value), test_str(vector, "hex"));
@@ -78,11 +84,13 @@ static void a_dictionary_cut_at_any_byte_is_refused(void **state)
         skep_bytes packed = test_unhex(test_str(vector, "hex"));
 
         for (size_t len = 0; len < packed.len; len++) {
-            uint8_t *cut = malloc(len + 1); /* its own block, so that a byte read too far is found */
+            uint8_t *cut =
+                malloc(len + 1); /* its own block, so that a byte read too far is found */
             struct skep_dht_value *value;
 
             memcpy(cut, packed.data, len);
-            assert_int_equal(skep_dht_value_decode(&value, std_mem, skep_bytes_of(cut, len)), SKEP_EPEER_FRAME);
+            assert_int_equal(skep_dht_value_decode(&value, std_mem, skep_bytes_of(cut, len)),
+                             SKEP_EPEER_FRAME);
             assert_null(value);
             free(cut);
         }
@@ -96,14 +104,20 @@ static void what_is_no_dictionary_is_refused(void **state)
         int rc;
     } cases[] = {
         {"c0", SKEP_EPEER_FRAME},
-        {"c7145193cb7ff0000000000000cbfff000000000000090", SKEP_EPEER_FRAME},   /* another extension */
-        {"c7145093cb7ff0000000000000cbfff00000000000009000", SKEP_EPEER_FRAME}, /* a byte behind it */
-        {"c7155093cb7ff0000000000000cbfff00000000000009000", SKEP_EPEER_FRAME}, /* a byte behind the items */
-        {"c7145092cb7ff0000000000000cbfff000000000000090", SKEP_EPEER_FRAME},   /* two parts */
-        {"c70c5093a0cbfff000000000000090", SKEP_EPEER_FRAME},                   /* maxsize is text */
-        {"c7145093cb7ff0000000000000cbfff0000000000000dd7fffffff", SKEP_EPEER_FRAME}, /* a count that lies */
-        {"c7235093cb7ff0000000000000cb4202a05f20000000919390c402a176cb4202a05f20000000", SKEP_EPEER_PROTO}, /* a list as subkey */
-        {"c7235093cb7ff0000000000000cb4202a05f20000000919307d902a176cb4202a05f20000000", SKEP_EPEER_FRAME}, /* text as value */
+        {"c7145193cb7ff0000000000000cbfff000000000000090",
+         SKEP_EPEER_FRAME}, /* another extension */
+        {"c7145093cb7ff0000000000000cbfff00000000000009000",
+         SKEP_EPEER_FRAME}, /* a byte behind it */
+        {"c7155093cb7ff0000000000000cbfff00000000000009000",
+         SKEP_EPEER_FRAME}, /* a byte behind the items */
+        {"c7145092cb7ff0000000000000cbfff000000000000090", SKEP_EPEER_FRAME}, /* two parts */
+        {"c70c5093a0cbfff000000000000090", SKEP_EPEER_FRAME},                 /* maxsize is text */
+        {"c7145093cb7ff0000000000000cbfff0000000000000dd7fffffff",
+         SKEP_EPEER_FRAME}, /* a count that lies */
+        {"c7235093cb7ff0000000000000cb4202a05f20000000919390c402a176cb4202a05f20000000",
+         SKEP_EPEER_PROTO}, /* a list as subkey */
+        {"c7235093cb7ff0000000000000cb4202a05f20000000919307d902a176cb4202a05f20000000",
+         SKEP_EPEER_FRAME}, /* text as value */
     };
 
     (void)state;
@@ -121,7 +135,10 @@ static void integers_are_good_where_floats_are_expected_and_nan_is_left_out(void
 
     (void)state;
     /* [nil, 5, [[1, bin "v", 7], [2, bin "w", nan]]] */
-    assert_int_equal(skep_dht_value_decode(&value, std_mem, test_unhex("c7185093c005929301c40176079302c40177cb7ff8000000000000")), 0);
+    assert_int_equal(
+        skep_dht_value_decode(&value, std_mem,
+                              test_unhex("c7185093c005929301c40176079302c40177cb7ff8000000000000")),
+        0);
     assert_int_equal(value->count, 1);
     assert_entry(value, "01", "v", 7);
     assert_true(value->expiration_unix_s == 7);
@@ -135,10 +152,15 @@ static void equal_subkeys_in_one_dictionary_count_once(void **state)
 
     (void)state;
     /* 1 expires at 5, 2 at 5, 1 again at 9 */
-    assert_int_equal(skep_dht_value_decode(&value, std_mem, test_unhex("c7165093c009939301c40161059302c40162059301c4016309")), 0);
+    assert_int_equal(
+        skep_dht_value_decode(&value, std_mem,
+                              test_unhex("c7165093c009939301c40161059302c40162059301c4016309")),
+        0);
     assert_int_equal(value->count, 2);
     assert_entry(value, "01", "c", 9);
-    assert_string_equal(packed_hex(&value), "c7305093cb7ff0000000000000cb4022000000000000929301c40163cb40220000000000009302c40162cb4014000000000000");
+    assert_string_equal(
+        packed_hex(&value),
+        "c7305093cb7ff0000000000000cb4022000000000000929301c40163cb40220000000000009302c40162cb4014000000000000");
     skep_dht_value_unref(value);
 }
 
@@ -153,10 +175,12 @@ static void a_later_entry_replaces_and_keeps_the_place(void **state)
     assert_int_equal(put(value, "01", "b", 10), 1);
     assert_int_equal(put(value, "02", "same", 10), 0);
     assert_int_equal(put(value, "02", "older", 9), 0);
-    assert_int_equal(skep_dht_value_put(value, test_unhex("02"), skep_bytes_str("longer"), 11, 7, &replaced), 1);
+    assert_int_equal(
+        skep_dht_value_put(value, test_unhex("02"), skep_bytes_str("longer"), 11, 7, &replaced), 1);
     assert_int_equal(replaced.owner, 0);
     assert_int_equal(replaced.value.len, 1);
-    assert_int_equal(skep_dht_value_put(value, test_unhex("02"), skep_bytes_str("LONGER"), 12, 8, &replaced), 1);
+    assert_int_equal(
+        skep_dht_value_put(value, test_unhex("02"), skep_bytes_str("LONGER"), 12, 8, &replaced), 1);
     assert_int_equal(replaced.owner, 7);
     assert_true(skep_dht_value_next(value, &cursor, &entry));
     assert_true(skep_bytes_equal(entry.value, skep_bytes_str("LONGER")));
@@ -173,23 +197,23 @@ static void subkeys_are_the_same_as_python_has_it(void **state)
         const char *a, *b;
         bool same;
     } cases[] = {
-        {"01", "cb3ff0000000000000", true},                    /* 1, 1.0 */
-        {"01", "c3", true},                                    /* 1, True */
-        {"00", "c2", true},                                    /* 0, False */
-        {"00", "cb8000000000000000", true},                    /* 0, -0.0 */
-        {"ff", "cbbff0000000000000", true},                    /* -1, -1.0 */
-        {"ff", "d3ffffffffffffffff", true},                    /* -1 in a long form */
-        {"cf8000000000000000", "cb43e0000000000000", true},    /* 2**63 */
-        {"cfffffffffffffffff", "cb43f0000000000000", false},   /* 2**64 - 1, 2**64 */
-        {"ca3fc00000", "cb3ff8000000000000", true},            /* 1.5 twice */
-        {"a173", "c40173", false},                             /* 's', b's' */
-        {"a173", "d90173", true},                              /* 's' in a long form */
-        {"d441aa", "c401aa", true},                            /* an unknown extension is its payload */
-        {"d6409201a173", "d6409201a173", true},                /* (1, 's') */
-        {"d6409201a173", "d64092c3a173", true},                /* (1, 's'), (True, 's') */
+        {"01", "cb3ff0000000000000", true},                  /* 1, 1.0 */
+        {"01", "c3", true},                                  /* 1, True */
+        {"00", "c2", true},                                  /* 0, False */
+        {"00", "cb8000000000000000", true},                  /* 0, -0.0 */
+        {"ff", "cbbff0000000000000", true},                  /* -1, -1.0 */
+        {"ff", "d3ffffffffffffffff", true},                  /* -1 in a long form */
+        {"cf8000000000000000", "cb43e0000000000000", true},  /* 2**63 */
+        {"cfffffffffffffffff", "cb43f0000000000000", false}, /* 2**64 - 1, 2**64 */
+        {"ca3fc00000", "cb3ff8000000000000", true},          /* 1.5 twice */
+        {"a173", "c40173", false},                           /* 's', b's' */
+        {"a173", "d90173", true},                            /* 's' in a long form */
+        {"d441aa", "c401aa", true},             /* an unknown extension is its payload */
+        {"d6409201a173", "d6409201a173", true}, /* (1, 's') */
+        {"d6409201a173", "d64092c3a173", true}, /* (1, 's'), (True, 's') */
         {"d6409201a173", "d6409202a173", false},
-        {"c0", "00", false},                                   /* None, 0 */
-        {"c0", "c2", false},                                   /* None, False */
+        {"c0", "00", false}, /* None, 0 */
+        {"c0", "c2", false}, /* None, False */
     };
 
     (void)state;
@@ -239,7 +263,8 @@ static void subkeys_are_written_as_hivemind_would(void **state)
 
         skep_buf_init(&out, std_mem);
         rc = skep_dht_subkey_normalise(&out, test_unhex(cases[i].in));
-        if (want ? rc != 0 || strcmp(test_hex(out.data, out.len), want) != 0 : rc != SKEP_EPEER_FRAME && rc != SKEP_EPEER_PROTO)
+        if (want ? rc != 0 || strcmp(test_hex(out.data, out.len), want) != 0
+                 : rc != SKEP_EPEER_FRAME && rc != SKEP_EPEER_PROTO)
             fail_msg("%s: %d %s", cases[i].in, rc, test_hex(out.data, out.len));
         skep_buf_fini(&out);
     }
@@ -289,7 +314,9 @@ static void entries_expire_one_by_one(void **state)
     assert_true(skep_dht_value_expire(value, 10.5, &gone));
     assert_false(skep_dht_value_expire(value, 10.5, &gone));
     assert_int_equal(value->count, 1);
-    assert_string_equal(packed_hex(&value), "c7235093cb7ff0000000000000cb4034000000000000919302c4026262cb4034000000000000");
+    assert_string_equal(
+        packed_hex(&value),
+        "c7235093cb7ff0000000000000cb4034000000000000919302c4026262cb4034000000000000");
     assert_int_equal(put(value, "01", "d", 15), 1); /* at the end now */
     assert_true(value->expiration_unix_s == 20);
     assert_true(skep_dht_value_expire(value, 30, &gone));
@@ -397,7 +424,9 @@ static void a_dictionary_has_at_most_3_mib_packed(void **state)
         room--;
     assert_true(skep_dht_value_packed_len(value) > SKEP_DHT_DICTIONARY_BYTES_MAX - 16);
     assert_int_equal(put(value, "02", "0123456789abcdef", 10), SKEP_EPEER_LIMIT);
-    assert_int_equal(skep_dht_value_put(value, test_unhex("01"), skep_bytes_of(blob, room + 16), 11, 0, NULL), SKEP_EPEER_LIMIT);
+    assert_int_equal(
+        skep_dht_value_put(value, test_unhex("01"), skep_bytes_of(blob, room + 16), 11, 0, NULL),
+        SKEP_EPEER_LIMIT);
     assert_int_equal(value->count, 1);
     assert_int_equal(skep_dht_value_packed(&value, &packed), 0);
     assert_int_equal(skep_dht_value_decode(&decoded, std_mem, packed), 0);
@@ -425,7 +454,8 @@ static void a_decoded_dictionary_has_at_most_65536_entries(void **state)
     }
     skep_msgpack_put_ext(&packed, SKEP_EXT_DICTIONARY, (uint32_t)items.len);
     skep_buf_put_bytes(&packed, skep_buf_view(&items));
-    assert_int_equal(skep_dht_value_decode(&value, std_mem, skep_buf_view(&packed)), SKEP_EPEER_LIMIT);
+    assert_int_equal(skep_dht_value_decode(&value, std_mem, skep_buf_view(&packed)),
+                     SKEP_EPEER_LIMIT);
     skep_buf_fini(&items);
     skep_buf_fini(&packed);
 }
@@ -479,7 +509,8 @@ static void assert_like_model(struct skep_dht_value **value, const struct model 
         assert_true(skep_dht_value_next(*value, &cursor, &entry));
         assert_int_equal(entry.subkey.data[0], m->entries[i].subkey);
         assert_int_equal(entry.value.len, m->entries[i].len);
-        assert_true(entry.value.len == 0 || entry.value.data[entry.value.len - 1] == m->entries[i].fill);
+        assert_true(entry.value.len == 0 ||
+                    entry.value.data[entry.value.len - 1] == m->entries[i].fill);
         assert_true(entry.expiration_unix_s == m->entries[i].expiration);
     }
     assert_false(skep_dht_value_next(*value, &cursor, &entry));
@@ -502,14 +533,16 @@ static void a_dictionary_does_what_a_list_would(void **state)
 
         skep_prng_init(&prng, seed);
         for (int step = 0; step < 2000; step++) {
-            uint8_t subkey = (uint8_t)skep_prng_below(&prng, MODEL_MAX), len = (uint8_t)(skep_prng_below(&prng, 4) * 3), fill = (uint8_t)step;
+            uint8_t subkey = (uint8_t)skep_prng_below(&prng, MODEL_MAX),
+                    len = (uint8_t)(skep_prng_below(&prng, 4) * 3), fill = (uint8_t)step;
             double expiration = now + (double)skep_prng_below(&prng, 40);
             struct skep_dht_entry gone;
             uint8_t bytes[16];
             size_t expired = 0;
 
             memset(bytes, fill, sizeof bytes);
-            assert_int_equal(skep_dht_value_put(value, skep_bytes_of(&subkey, 1), skep_bytes_of(bytes, len), expiration, 0, NULL),
+            assert_int_equal(skep_dht_value_put(value, skep_bytes_of(&subkey, 1),
+                                                skep_bytes_of(bytes, len), expiration, 0, NULL),
                              model_put(&m, subkey, len, fill, expiration));
             if (skep_prng_below(&prng, 8) == 0) {
                 now += (double)skep_prng_below(&prng, 10);
@@ -525,7 +558,8 @@ static void a_dictionary_does_what_a_list_would(void **state)
 
 static int use_values(const struct skep_mem *mem, void *user)
 {
-    static const char *const subkeys[] = {"01", "a173", "cb3ff8000000000000", "d6409201a173", "cc80", "c3"};
+    static const char *const subkeys[] = {"01",           "a173", "cb3ff8000000000000",
+                                          "d6409201a173", "cc80", "c3"};
     struct skep_dht_value *value = NULL, *held = NULL, *decoded = NULL, *merged = NULL;
     skep_bytes packed;
     int rc;
@@ -535,12 +569,15 @@ static int use_values(const struct skep_mem *mem, void *user)
         goto out;
     for (int round = 0; round < 3; round++)
         for (size_t i = 0; i < SKEP_COUNT_OF(subkeys); i++) {
-            rc = skep_dht_value_put(value, test_unhex(subkeys[i]), skep_bytes_of("0123456789", 10 - (size_t)round), 10 + round, 0, NULL);
+            rc = skep_dht_value_put(value, test_unhex(subkeys[i]),
+                                    skep_bytes_of("0123456789", 10 - (size_t)round), 10 + round, 0,
+                                    NULL);
             if (rc < 0)
                 goto out;
         }
     held = skep_dht_value_ref(value);
-    if ((rc = skep_dht_value_packed(&value, &packed)) < 0 || (rc = skep_dht_value_decode(&decoded, mem, packed)) < 0)
+    if ((rc = skep_dht_value_packed(&value, &packed)) < 0 ||
+        (rc = skep_dht_value_decode(&decoded, mem, packed)) < 0)
         goto out;
     merged = skep_dht_value_ref(held);
     if ((rc = skep_dht_value_put(decoded, test_unhex("09"), skep_bytes_str("9"), 50, 0, NULL)) < 0)

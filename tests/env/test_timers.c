@@ -69,7 +69,8 @@ static void a_restarted_timer_moves_and_fires_once(void **state)
     test_env_init(&env, 1);
     assert_int_equal(skep_env_after(&env.env, &a.timer, 10), 0);
     assert_int_equal(skep_env_after(&env.env, &b.timer, 20), 0);
-    assert_int_equal(skep_env_after(&env.env, &a.timer, 20), 0); /* now behind b, though it was started first */
+    assert_int_equal(skep_env_after(&env.env, &a.timer, 20),
+                     0); /* now behind b, though it was started first */
     assert_int_equal(skep_timers_next_us(&env.env.timers), 20);
     test_env_advance(&env, 100);
     assert_int_equal(fired_count, 2);
@@ -98,7 +99,8 @@ static void a_zero_delay_does_not_keep_the_loop(void **state)
 static void a_timer_that_restarts_in_the_past_does_not_starve_those_due_later(void **state)
 {
     struct test_env env;
-    struct probe past = {.timer.fire = on_fire, .number = 1, .env = &env, .again = 100, .again_at_us = 5};
+    struct probe past = {
+        .timer.fire = on_fire, .number = 1, .env = &env, .again = 100, .again_at_us = 5};
     struct probe due = {.timer.fire = on_fire, .number = 2};
 
     (void)state;
@@ -140,22 +142,26 @@ static void random_timers_fire_sorted_by_deadline_and_start(void **state)
         test_env_init(&env, seed);
         for (int i = 0; i < PROBES; i++) {
             probes[i] = (struct probe){.timer.fire = on_fire, .number = i};
-            assert_int_equal(skep_env_after(&env.env, &probes[i].timer, skep_prng_below(&env.prng, 40)), 0);
+            assert_int_equal(
+                skep_env_after(&env.env, &probes[i].timer, skep_prng_below(&env.prng, 40)), 0);
         }
         for (int i = 0; i < PROBES; i++)
             if (skep_prng_below(&env.prng, 3) == 0)
                 skep_env_stop(&env.env, &probes[i].timer);
             else if (skep_prng_below(&env.prng, 3) == 0)
-                assert_int_equal(skep_env_after(&env.env, &probes[i].timer, skep_prng_below(&env.prng, 40)), 0);
+                assert_int_equal(
+                    skep_env_after(&env.env, &probes[i].timer, skep_prng_below(&env.prng, 40)), 0);
         for (int i = 0; i < PROBES; i++)
             running += skep_timer_running(&probes[i].timer);
         test_env_advance(&env, 40);
         if (fired_count != running)
-            fail_msg("seed %llu: %zu of %zu timers fired", (unsigned long long)seed, fired_count, running);
+            fail_msg("seed %llu: %zu of %zu timers fired", (unsigned long long)seed, fired_count,
+                     running);
         for (size_t i = 1; i < fired_count; i++) {
             const struct skep_timer *a = &probes[fired[i - 1]].timer, *b = &probes[fired[i]].timer;
 
-            if (a->deadline_us > b->deadline_us || (a->deadline_us == b->deadline_us && a->order > b->order))
+            if (a->deadline_us > b->deadline_us ||
+                (a->deadline_us == b->deadline_us && a->order > b->order))
                 fail_msg("seed %llu: timers fired out of order", (unsigned long long)seed);
         }
         test_env_fini(&env);
@@ -234,10 +240,12 @@ static void each_failing_allocation_is_reported(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(timers_with_equal_deadlines_fire_in_the_order_they_were_started, reset),
+        cmocka_unit_test_setup(timers_with_equal_deadlines_fire_in_the_order_they_were_started,
+                               reset),
         cmocka_unit_test_setup(a_restarted_timer_moves_and_fires_once, reset),
         cmocka_unit_test_setup(a_zero_delay_does_not_keep_the_loop, reset),
-        cmocka_unit_test_setup(a_timer_that_restarts_in_the_past_does_not_starve_those_due_later, reset),
+        cmocka_unit_test_setup(a_timer_that_restarts_in_the_past_does_not_starve_those_due_later,
+                               reset),
         cmocka_unit_test_setup(a_delay_without_end_never_fires, reset),
         cmocka_unit_test_setup(random_timers_fire_sorted_by_deadline_and_start, reset),
         cmocka_unit_test(work_is_done_on_a_later_turn),

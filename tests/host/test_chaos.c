@@ -53,7 +53,8 @@ static void rude_close(struct skep_stream *stream, void *data, int rc)
     (void)rc;
 }
 
-static const struct skep_stream_events rude_events = {.on_data = rude_data, .on_eof = rude_eof, .on_close = rude_close};
+static const struct skep_stream_events rude_events = {
+    .on_data = rude_data, .on_eof = rude_eof, .on_close = rude_close};
 
 static void rude_service(void *data, struct skep_stream *stream)
 {
@@ -66,13 +67,15 @@ static void rude_service(void *data, struct skep_stream *stream)
 static void open_one(struct chaos *chaos, struct user *user)
 {
     size_t from = pick(chaos, HOSTS), to = pick(chaos, HOSTS);
-    static const char *const protocols[] = {"/rude", "/rude", "/none", "/ipfs/kad/1.0.0", "/ipfs/ping/1.0.0"};
+    static const char *const protocols[] = {"/rude", "/rude", "/none", "/ipfs/kad/1.0.0",
+                                            "/ipfs/ping/1.0.0"};
 
     if (from == to)
         return;
     skep_buf_fini(&user->got);
     user_init(user);
-    if (user_open(user, &chaos->world.nodes[from], &chaos->world.nodes[to], protocols[pick(chaos, SKEP_COUNT_OF(protocols))]) == 0)
+    if (user_open(user, &chaos->world.nodes[from], &chaos->world.nodes[to],
+                  protocols[pick(chaos, SKEP_COUNT_OF(protocols))]) == 0)
         chaos->started++;
 }
 
@@ -96,7 +99,9 @@ static void step_user(struct chaos *chaos, struct user *user)
         chaos->closed_by_us++;
         break;
     case 2: skep_stream_close_write(user->stream); break;
-    default: (void)skep_stream_write(user->stream, skep_bytes_of(block, 1 + pick(chaos, sizeof block))); break;
+    default:
+        (void)skep_stream_write(user->stream, skep_bytes_of(block, 1 + pick(chaos, sizeof block)));
+        break;
     }
 }
 
@@ -140,7 +145,9 @@ static void step_world(struct chaos *chaos)
         break;
     case 5: skep_host_unserve(a->host, "/rude"); break;
     case 6: (void)skep_host_serve(a->host, "/rude", rude_service, chaos); break;
-    case 7: skep_host_hint(a->host, &b->identity.id, &world->nodes[pick(chaos, HOSTS)].identity.id); break;
+    case 7:
+        skep_host_hint(a->host, &b->identity.id, &world->nodes[pick(chaos, HOSTS)].identity.id);
+        break;
     case 8: skep_sim_net_mute(world->net, a->ip, b->ip); break;
     default: break;
     }
@@ -149,7 +156,8 @@ static void step_world(struct chaos *chaos)
 static void run_one(uint64_t seed)
 {
     static struct chaos chaos;
-    struct skep_sim_net_options net = {.delay_us_max = 4 * MS, .chunk_max = 3000, .in_flight_max = 30000, .cut_ppm = 2000};
+    struct skep_sim_net_options net = {
+        .delay_us_max = 4 * MS, .chunk_max = 3000, .in_flight_max = 30000, .cut_ppm = 2000};
     uint64_t closed = 0;
 
     memset(&chaos, 0, sizeof chaos);
@@ -159,7 +167,8 @@ static void run_one(uint64_t seed)
         asked_init(&chaos.asked[i]);
     }
     for (size_t i = 0; i < HOSTS; i++) {
-        struct skep_host_options options = {.kad_server = i != 0, .idle_us = 5 * SECOND, .connections_max = i == 1 ? 4 : 0};
+        struct skep_host_options options = {
+            .kad_server = i != 0, .idle_us = 5 * SECOND, .connections_max = i == 1 ? 4 : 0};
         struct node *node = world_add(&chaos.world, &options);
 
         assert_int_equal(skep_host_serve(node->host, "/rude", rude_service, &chaos), 0);
@@ -171,7 +180,8 @@ static void run_one(uint64_t seed)
         step_user(&chaos, &chaos.users[pick(&chaos, USERS)]);
         step_request(&chaos, &chaos.asked[pick(&chaos, USERS)]);
         step_world(&chaos);
-        world_run(&chaos.world, pick(&chaos, 8) == 0 ? pick(&chaos, 9 * SECOND) : pick(&chaos, 3 * MS));
+        world_run(&chaos.world,
+                  pick(&chaos, 8) == 0 ? pick(&chaos, 9 * SECOND) : pick(&chaos, 3 * MS));
     }
     for (size_t i = 0; i < HOSTS; i++) {
         if (pick(&chaos, 2) == 0)

@@ -257,13 +257,15 @@ static void dialling_oneself_is_refused_by_id_and_by_address(void **state)
     assert_int_equal(asked.done, 2);
     assert_int_equal(asked.rc, SKEP_ESELF);
     assert_int_equal(connections(a), 0);
-    assert_int_equal(skep_host_open(a->host, &stream, &a->identity.id, "/x", &user_events, NULL), SKEP_ESELF);
+    assert_int_equal(skep_host_open(a->host, &stream, &a->identity.id, "/x", &user_events, NULL),
+                     SKEP_ESELF);
     world_fini(&world);
 }
 
 static void one_connection_beyond_each_limit_is_refused(void **state)
 {
-    struct skep_host_options total = {.connections_max = 3}, per_address = {.connections_per_address_max = 2};
+    struct skep_host_options total = {.connections_max = 3},
+                             per_address = {.connections_per_address_max = 2};
     struct world world;
     struct node *server, *two_each;
     struct skep_host_stats stats;
@@ -318,12 +320,14 @@ static void the_connection_idle_for_longest_makes_room(void **state)
     world_run(&world, SKEP_CONNECTION_SPARED_US);
     assert_int_equal(world_connect(&world, &world.nodes[4], server), 0); /* inbound */
     world_run(&world, 1 * SECOND);
-    assert_int_equal(skep_host_peer_info(server->host, &world.nodes[1].identity.id, &info), SKEP_ENOTFOUND);
+    assert_int_equal(skep_host_peer_info(server->host, &world.nodes[1].identity.id, &info),
+                     SKEP_ENOTFOUND);
     assert_int_equal(skep_host_peer_info(server->host, &world.nodes[2].identity.id, &info), 0);
     world_add(&world, NULL);
     assert_int_equal(world_connect(&world, server, &world.nodes[5]), 0); /* outbound */
     world_run(&world, 1 * SECOND);
-    assert_int_equal(skep_host_peer_info(server->host, &world.nodes[2].identity.id, &info), SKEP_ENOTFOUND);
+    assert_int_equal(skep_host_peer_info(server->host, &world.nodes[2].identity.id, &info),
+                     SKEP_ENOTFOUND);
     assert_int_equal(skep_host_peer_info(server->host, &world.nodes[3].identity.id, &info), 0);
     world_fini(&world);
 }
@@ -340,7 +344,8 @@ static void a_host_holds_no_more_connections_than_its_transport_has_links(void *
     skep_sim_net_transport(world.net, (const uint8_t[]){10, 0, 0, 1})->links_max = 3;
     server = world_add(&world, &many);
     for (int i = 0; i < 4; i++)
-        assert_int_equal(world_connect(&world, world_add(&world, NULL), server), i < 3 ? 0 : SKEP_ELOST);
+        assert_int_equal(world_connect(&world, world_add(&world, NULL), server),
+                         i < 3 ? 0 : SKEP_ELOST);
     skep_host_stats(server->host, &stats);
     assert_int_equal(stats.connections_max, 3);
     assert_int_equal(stats.connections, 3);
@@ -382,14 +387,16 @@ static void raw_close(struct skep_link *link, void *user, int rc)
     raw_closed++;
 }
 
-static const struct skep_link_events raw_events = {raw_connected, raw_room, raw_data, raw_connected, raw_close};
+static const struct skep_link_events raw_events = {raw_connected, raw_room, raw_data, raw_connected,
+                                                   raw_close};
 
 static struct skep_link *raw_dial_from(struct world *world, uint8_t last, const struct node *to)
 {
     const uint8_t ip[4] = {10, 9, 9, last};
     struct skep_link *link;
 
-    assert_int_equal(skep_transport_dial(skep_sim_net_transport(world->net, ip), &link, &to->addr), 0);
+    assert_int_equal(skep_transport_dial(skep_sim_net_transport(world->net, ip), &link, &to->addr),
+                     0);
     skep_link_use(link, &raw_events, NULL);
     return link;
 }

@@ -22,7 +22,8 @@ static int live_through(const struct skep_mem *mem, void *unused)
     user_init(&user);
     asked_init(&ping);
     asked_init(&found);
-    rc = skep_sim_net_new(&world.net, &world.env.env, &(struct skep_sim_net_options){.seed = 1, .delay_us_max = 1000});
+    rc = skep_sim_net_new(&world.net, &world.env.env,
+                          &(struct skep_sim_net_options){.seed = 1, .delay_us_max = 1000});
     if (rc == 0)
         rc = world_try_add(&world, NULL);
     if (rc == 0)

@@ -44,12 +44,15 @@ static void the_identify_of_a_live_p2pd_is_read_however_it_is_cut(void **state)
         assert_int_equal(read_all(message, cut, &info), 0);
         assert_int_equal(info->protocol_count, json_array_size(protocols));
         for (size_t i = 0; i < info->protocol_count; i++)
-            assert_string_equal(info->protocols[i], json_string_value(json_array_get(protocols, i)));
-        assert_true(skep_bytes_equal(info->agent, skep_bytes_str(test_str(expected, "agentVersion"))));
+            assert_string_equal(info->protocols[i],
+                                json_string_value(json_array_get(protocols, i)));
+        assert_true(
+            skep_bytes_equal(info->agent, skep_bytes_str(test_str(expected, "agentVersion"))));
         assert_int_equal(info->protocol_version.len, 0);
         assert_int_equal(info->addr_count, 1);
-        assert_string_equal(test_hex(binary, skep_multiaddr_encode(binary, &info->addrs[0], false)),
-                            json_string_value(json_array_get(test_get(expected, "listenAddrs"), 0)));
+        assert_string_equal(
+            test_hex(binary, skep_multiaddr_encode(binary, &info->addrs[0], false)),
+            json_string_value(json_array_get(test_get(expected, "listenAddrs"), 0)));
         assert_string_equal(test_hex(binary, skep_multiaddr_encode(binary, &info->observed, false)),
                             test_str(expected, "observedAddr"));
         assert_true(info->speaks_kad);
@@ -208,7 +211,8 @@ static void changes_are_pushed_together_to_connected_peers(void **state)
     a = world_add(&world, NULL);
     b = world_add(&world, NULL);
     assert_int_equal(skep_host_serve(b->host, "/test/old", service_on_stream, &service), 0);
-    assert_int_equal(skep_host_serve(b->host, "/test/old", service_on_stream, &service), SKEP_EEXIST);
+    assert_int_equal(skep_host_serve(b->host, "/test/old", service_on_stream, &service),
+                     SKEP_EEXIST);
     assert_int_equal(world_connect(&world, a, b), 0);
     world_run(&world, 1 * SECOND);
     skep_host_stats(b->host, &before);

@@ -10,7 +10,8 @@ struct named {
     size_t addr_count[64];
 };
 
-static void note(void *user, const struct skep_peer_id *id, const struct skep_multiaddr *addrs, size_t addr_count)
+static void note(void *user, const struct skep_peer_id *id, const struct skep_multiaddr *addrs,
+                 size_t addr_count)
 {
     struct named *named = user;
 
@@ -27,7 +28,8 @@ static void requests_and_answers_are_those_of_p2pd(void **state)
     (void)state;
     json_array_foreach(cases, index, vector)
     {
-        skep_bytes request = test_unhex(test_str(vector, "request")), answer = test_unhex(test_str(vector, "answer"));
+        skep_bytes request = test_unhex(test_str(vector, "request")),
+                   answer = test_unhex(test_str(vector, "answer"));
         skep_bytes body, key;
         struct skep_peer_id target;
         struct skep_buf out;
@@ -105,7 +107,8 @@ static void of_one_answer_20_peers_and_the_wanted_one_are_read(void **state)
     skep_buf_init(&out, &skep_mem_std);
     mark = skep_kad_begin_answer(&out);
     for (uint8_t i = 0; i < SKEP_KAD_PEERS_MAX + 2; i++) {
-        struct skep_kad_peer peer = {.id = {.len = 34, .bytes = {0x12, 0x20, i}}, .addrs = &addr, .addr_count = 1};
+        struct skep_kad_peer peer = {
+            .id = {.len = 34, .bytes = {0x12, 0x20, i}}, .addrs = &addr, .addr_count = 1};
 
         skep_kad_put_peer(&out, &peer);
     }
@@ -187,7 +190,8 @@ static int find(struct world *world, struct node *from, const struct node *whom)
     struct asked asked;
 
     asked_init(&asked);
-    assert_int_equal(skep_host_find_peer(from->host, &asked.request, &whom->identity.id, 30 * SECOND), 0);
+    assert_int_equal(
+        skep_host_find_peer(from->host, &asked.request, &whom->identity.id, 30 * SECOND), 0);
     assert_int_equal(asked.done, 0);
     for (int i = 0; i < 400 && !asked.done; i++)
         world_run(world, 100 * MS);
@@ -331,7 +335,8 @@ static void a_lookup_remembers_128_peers_and_asks_60_of_them(void **state)
     for (int i = 0; i < LIARS; i++) {
         struct node *liar = world_add(&world, &client);
 
-        assert_int_equal(skep_host_serve(liar->host, SKEP_PROTO_KAD, on_strangers_stream, &world), 0);
+        assert_int_equal(skep_host_serve(liar->host, SKEP_PROTO_KAD, on_strangers_stream, &world),
+                         0);
         assert_int_equal(world_connect(&world, a, liar), 0);
     }
     world_run(&world, 1 * SECOND);
@@ -399,7 +404,8 @@ static void a_peer_that_nobody_knows_is_not_found(void **state)
     world_fini(&world);
 }
 
-static void asked(struct world *world, struct user *user, struct node *from, const struct node *to, const struct skep_peer_id *target)
+static void asked(struct world *world, struct user *user, struct node *from, const struct node *to,
+                  const struct skep_peer_id *target)
 {
     struct skep_buf out;
 
@@ -498,7 +504,8 @@ static void other_requests_reset_the_stream(void **state)
 
 static void one_service_stream_beyond_the_limit_is_refused(void **state)
 {
-    static const char *const services[] = {"/ipfs/kad/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"};
+    static const char *const services[] = {"/ipfs/kad/1.0.0", "/ipfs/id/push/1.0.0",
+                                           "/ipfs/ping/1.0.0"};
     static struct user users[SKEP_SERVICE_STREAMS_MAX + 1];
     struct world world;
     struct node *a, *b;

@@ -37,7 +37,8 @@ static void echo_close(struct skep_stream *stream, void *user, int rc)
     (void)rc;
 }
 
-static const struct skep_stream_events echo_events = {.on_data = echo_data, .on_eof = echo_eof, .on_close = echo_close};
+static const struct skep_stream_events echo_events = {
+    .on_data = echo_data, .on_eof = echo_eof, .on_close = echo_close};
 
 static void on_stream(void *user, struct skep_stream *stream)
 {
@@ -89,8 +90,9 @@ static void pair_init(struct pair *pair, const char *listen)
         uint8_t seed[32] = {(uint8_t)(i + 1)};
 
         assert_int_equal(skep_identity_from_seed(&pair->identity[i], &skep_mem_std, seed), 0);
-        assert_int_equal(
-            skep_host_new(&pair->host[i], skep_uv_loop_env(pair->loop), skep_uv_loop_tcp(pair->loop), &options), 0);
+        assert_int_equal(skep_host_new(&pair->host[i], skep_uv_loop_env(pair->loop),
+                                       skep_uv_loop_tcp(pair->loop), &options),
+                         0);
     }
     assert_int_equal(skep_host_serve(pair->host[1], "/echo", on_stream, NULL), 0);
     assert_int_equal(skep_multiaddr_parse(&pair->addr, listen), 0);
@@ -128,7 +130,9 @@ static void megabytes_there_and_back(const char *listen)
         data[i] = (uint8_t)(i * 7 >> 3);
     pair_init(&pair, listen);
     skep_host_add_address(pair.host[0], &pair.identity[1].id, &pair.addr);
-    assert_int_equal(skep_host_open(pair.host[0], &pair.stream, &pair.identity[1].id, "/echo", &user_events, &pair), 0);
+    assert_int_equal(skep_host_open(pair.host[0], &pair.stream, &pair.identity[1].id, "/echo",
+                                    &user_events, &pair),
+                     0);
     assert_int_equal(skep_stream_write(pair.stream, skep_bytes_of(data, LEN)), 0);
     skep_stream_close_write(pair.stream);
     run_until(&pair, &pair.closed, NULL);
@@ -180,7 +184,9 @@ static void freeing_hosts_while_they_dial_leaves_nothing(void **state)
 
         pair_init(&pair, "/ip4/127.0.0.1/tcp/0");
         skep_host_add_address(pair.host[0], &pair.identity[1].id, &pair.addr);
-        assert_int_equal(skep_host_open(pair.host[0], &pair.stream, &pair.identity[1].id, "/echo", &user_events, &pair), 0);
+        assert_int_equal(skep_host_open(pair.host[0], &pair.stream, &pair.identity[1].id, "/echo",
+                                        &user_events, &pair),
+                         0);
         for (int i = 0; i < turns; i++)
             skep_uv_loop_turn(pair.loop, 1000);
         pair_fini(&pair);

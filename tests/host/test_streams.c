@@ -10,7 +10,8 @@ static void bytes_come_back_in_order_however_the_link_cuts_them(void **state)
 {
     (void)state;
     for (uint64_t seed = test_seed_first(); seed < test_seed_end(12); seed++) {
-        struct skep_sim_net_options net = {.delay_us_max = 5 * MS, .chunk_max = seed % 3 == 0 ? 1 : 4000, .in_flight_max = 20000};
+        struct skep_sim_net_options net = {
+            .delay_us_max = 5 * MS, .chunk_max = seed % 3 == 0 ? 1 : 4000, .in_flight_max = 20000};
         struct service service = {.echo = true};
         struct world world;
         struct node *a, *b;
@@ -39,7 +40,8 @@ static void bytes_come_back_in_order_however_the_link_cuts_them(void **state)
         assert_int_equal(skep_stream_write(user.stream, skep_bytes_str("x")), SKEP_ECLOSED);
         world_run(&world, 9 * SECOND);
         if (user.got.len != len || memcmp(user.got.data, data, len) != 0 || user.rc != 0)
-            fail_msg("seed %llu: %zu of %zu bytes, %s", (unsigned long long)seed, user.got.len, len, skep_error_name(user.rc));
+            fail_msg("seed %llu: %zu of %zu bytes, %s", (unsigned long long)seed, user.got.len, len,
+                     skep_error_name(user.rc));
         assert_int_equal(user.opened, 1);
         assert_int_equal(user.eof, 1);
         assert_int_equal(user.closed, 1);
@@ -247,8 +249,9 @@ static void a_protocol_nobody_serves_is_reported_as_unsupported(void **state)
     struct node *a, *b;
     struct skep_host_stats stats;
 
-    const skep_bytes requests[] = {skep_bytes_str("a request that nobody reads"), skep_bytes_of("\x00 malformed", 11),
-                                   skep_bytes_str("\x02x\n\x02y\n\x01junk"), skep_bytes_of(NULL, 0)};
+    const skep_bytes requests[] = {
+        skep_bytes_str("a request that nobody reads"), skep_bytes_of("\x00 malformed", 11),
+        skep_bytes_str("\x02x\n\x02y\n\x01junk"), skep_bytes_of(NULL, 0)};
 
     (void)state;
     world_init(&world, 4, NULL);

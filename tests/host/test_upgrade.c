@@ -21,7 +21,8 @@ static size_t recorded_select(const char *direction, skep_bytes pieces[4])
 
     json_array_foreach(test_get(recording(), "socket"), index, item)
     {
-        if (strcmp(test_str(item, "kind"), "multistream in noise") != 0 || strcmp(test_str(item, "dir"), direction) != 0)
+        if (strcmp(test_str(item, "kind"), "multistream in noise") != 0 ||
+            strcmp(test_str(item, "dir"), direction) != 0)
             continue;
         assert_true(count < 4);
         pieces[count++] = test_unhex(test_str(item, "bytes"));
@@ -36,9 +37,10 @@ static skep_bytes recorded_ping(const char *direction)
     const json_t *frame;
     size_t index;
 
-    json_array_foreach(test_get(recording(), "frames"), index, frame)
-        if (strcmp(test_str(frame, "type"), "ping") == 0 && strcmp(test_str(frame, "dir"), direction) == 0)
-            return test_unhex(test_str(frame, "header"));
+    json_array_foreach(test_get(recording(), "frames"), index,
+                       frame) if (strcmp(test_str(frame, "type"), "ping") == 0 &&
+                                  strcmp(test_str(frame, "dir"), direction) ==
+                                      0) return test_unhex(test_str(frame, "header"));
     fail();
     return (skep_bytes){NULL, 0};
 }
@@ -75,7 +77,8 @@ static void start(struct raw *raw)
 {
     const struct skep_mem *mem = raw->world->env.env.mem;
 
-    assert_int_equal(skep_noise_new(&raw->noise, &raw->world->env.env, &raw->identity, raw->is_dialer, NULL), 0);
+    assert_int_equal(
+        skep_noise_new(&raw->noise, &raw->world->env.env, &raw->identity, raw->is_dialer, NULL), 0);
     skep_noise_no_extensions(raw->noise);
     if (raw->is_dialer)
         skep_multistream_dial(&raw->select, mem, noise_protocol, 1, &raw->out);
@@ -168,7 +171,8 @@ static void raw_closed(struct skep_link *link, void *user, int rc)
     raw->closed = true;
 }
 
-static const struct skep_link_events raw_events = {raw_connected, raw_room, raw_data, raw_drained, raw_closed};
+static const struct skep_link_events raw_events = {raw_connected, raw_room, raw_data, raw_drained,
+                                                   raw_closed};
 
 static void raw_accept(void *user, struct skep_link *link)
 {
@@ -242,7 +246,8 @@ static void assert_muxed(const struct raw *raw)
 
         if (!event.is_header)
             continue;
-        skep_yamux_put_header(header, event.frame.type, event.frame.flags, event.frame.stream_id, event.frame.length);
+        skep_yamux_put_header(header, event.frame.type, event.frame.flags, event.frame.stream_id,
+                              event.frame.length);
         answered |= skep_bytes_equal(want, skep_bytes_of(header, sizeof header));
     }
     assert_int_equal(rc, 0);
@@ -258,7 +263,8 @@ static void a_listener_without_early_muxer_is_asked_for_it_inside_the_cipher(voi
     size_t said_count = recorded_select("send", said), heard_count = recorded_select("recv", heard);
 
     (void)state;
-    for (size_t piece = 1; piece < 64; piece *= 4) { /* 1, 4 and 16 bytes, which cut tokens, a frame of the cipher */
+    for (size_t piece = 1; piece < 64;
+         piece *= 4) { /* 1, 4 and 16 bytes, which cut tokens, a frame of the cipher */
         struct skep_listener *listener;
         struct skep_peer_info info;
         struct world world;
@@ -271,7 +277,9 @@ static void a_listener_without_early_muxer_is_asked_for_it_inside_the_cipher(voi
         a = world_add(&world, NULL);
         raw_init(&raw, &world, false);
         memcpy(addr.ip, ip, sizeof ip);
-        assert_int_equal(skep_transport_listen(skep_sim_net_transport(world.net, ip), &listener, &addr, raw_accept, &raw), 0);
+        assert_int_equal(skep_transport_listen(skep_sim_net_transport(world.net, ip), &listener,
+                                               &addr, raw_accept, &raw),
+                         0);
         asked_init(&asked);
         assert_int_equal(skep_host_connect(a->host, &asked.request, &raw.identity.id, &addr, 0), 0);
         world_run(&world, 1 * SECOND);
@@ -281,7 +289,8 @@ static void a_listener_without_early_muxer_is_asked_for_it_inside_the_cipher(voi
         assert_int_equal(raw.plain.len, 0);
         for (size_t i = 0; i < heard_count; i++)
             for (size_t at = 0; at < heard[i].len; at += piece)
-                raw_send(&raw, skep_bytes_of(heard[i].data + at, SKEP_MIN(piece, heard[i].len - at)));
+                raw_send(&raw,
+                         skep_bytes_of(heard[i].data + at, SKEP_MIN(piece, heard[i].len - at)));
         raw_send(&raw, recorded_ping("recv"));
         world_run(&world, 1 * SECOND);
         assert_int_equal(asked.done, 1);
@@ -300,7 +309,8 @@ static void dial(struct raw *raw, struct world *world, const struct node *to)
     const uint8_t ip[4] = {10, 9, 9, 9};
 
     raw_init(raw, world, true);
-    assert_int_equal(skep_transport_dial(skep_sim_net_transport(world->net, ip), &raw->link, &to->addr), 0);
+    assert_int_equal(
+        skep_transport_dial(skep_sim_net_transport(world->net, ip), &raw->link, &to->addr), 0);
     skep_link_use(raw->link, &raw_events, raw);
     world_run(world, 1 * SECOND);
     assert_int_equal(raw->step, INSIDE);
@@ -409,8 +419,10 @@ static void two_hosts_without_early_muxer_understand_each_other(void **state)
         without_extensions(&world, b);
         world_run(&world, 1 * SECOND);
         assert_int_equal(user.got.len, 6);
-        assert_null(skep_noise_muxer(SKEP_LIST_ITEM(a->host->conns.next, struct skep_conn, entry)->noise));
-        assert_null(skep_noise_muxer(SKEP_LIST_ITEM(b->host->conns.next, struct skep_conn, entry)->noise));
+        assert_null(
+            skep_noise_muxer(SKEP_LIST_ITEM(a->host->conns.next, struct skep_conn, entry)->noise));
+        assert_null(
+            skep_noise_muxer(SKEP_LIST_ITEM(b->host->conns.next, struct skep_conn, entry)->noise));
         skep_stream_close_write(user.stream);
         world_run(&world, 1 * SECOND);
         assert_int_equal(user.closed, 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "world.h"
 
-static const struct skep_sim_net_options usual_net = {.delay_us_min = 1 * MS, .delay_us_max = 3 * MS, .chunk_max = 700};
+static const struct skep_sim_net_options usual_net = {
+    .delay_us_min = 1 * MS, .delay_us_max = 3 * MS, .chunk_max = 700};
 
 void world_init(struct world *world, uint64_t seed, const struct skep_sim_net_options *options)
 {
@@ -26,7 +27,8 @@ void world_fini(struct world *world)
 
 int world_try_add(struct world *world, const struct skep_host_options *options)
 {
-    struct skep_host_options with = options ? *options : (struct skep_host_options){.kad_server = true};
+    struct skep_host_options with =
+        options ? *options : (struct skep_host_options){.kad_server = true};
     struct node *node = &world->nodes[world->count];
     struct skep_transport *transport;
     uint8_t seed[32];
@@ -167,7 +169,8 @@ const struct skep_stream_events user_events = {on_open, on_data, on_writable, on
 
 int user_open(struct user *user, struct node *from, const struct node *to, const char *protocol)
 {
-    return skep_host_open(from->host, &user->stream, &to->identity.id, protocol, &user_events, user);
+    return skep_host_open(from->host, &user->stream, &to->identity.id, protocol, &user_events,
+                          user);
 }
 
 static void ignore_data(struct skep_stream *stream, void *user, skep_bytes data)
@@ -183,7 +186,8 @@ static void ignore_close(struct skep_stream *stream, void *user, int rc)
     (void)rc;
 }
 
-static const struct skep_stream_events ignore_events = {.on_data = ignore_data, .on_close = ignore_close};
+static const struct skep_stream_events ignore_events = {.on_data = ignore_data,
+                                                        .on_close = ignore_close};
 
 void service_on_stream(void *data, struct skep_stream *stream)
 {

@@ -50,8 +50,8 @@ struct user {
     struct skep_buf got;
     const char *protocol;
     int opened, writable, eof, closed, rc;
-    bool echo;     /* writes back what it reads, and ends when the other does */
-    bool hold;     /* does not give window back */
+    bool echo; /* writes back what it reads, and ends when the other does */
+    bool hold; /* does not give window back */
 };
 void user_init(struct user *user);
 void user_fini(struct user *user);

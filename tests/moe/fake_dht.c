@@ -73,7 +73,8 @@ void fake_dht_clear(struct skep_dht *dht)
 
 void fake_dht_free(struct skep_dht *dht)
 {
-    SKEP_LIST_EACH(&dht->ops, link, after) {
+    SKEP_LIST_EACH(&dht->ops, link, after)
+    {
         struct op *op = SKEP_LIST_ITEM(link, struct op, link);
         struct skep_dht_get *get = op->get;
         struct skep_dht_store *store = op->store;
@@ -111,7 +112,8 @@ static struct record *record_at(struct skep_dht *dht, const struct skep_dht_id *
     return r;
 }
 
-static void put(struct skep_dht *dht, const struct skep_dht_id *key, skep_bytes subkey, skep_bytes value, double expiration_unix_s)
+static void put(struct skep_dht *dht, const struct skep_dht_id *key, skep_bytes subkey,
+                skep_bytes value, double expiration_unix_s)
 {
     struct record *r = record_at(dht, key, true);
 
@@ -120,7 +122,8 @@ static void put(struct skep_dht *dht, const struct skep_dht_id *key, skep_bytes 
         r->network = NULL;
     }
     if (subkey.len == 0) {
-        assert_int_equal(skep_dht_value_new_plain(&r->network, &skep_mem_std, value, expiration_unix_s), 0);
+        assert_int_equal(
+            skep_dht_value_new_plain(&r->network, &skep_mem_std, value, expiration_unix_s), 0);
         return;
     }
     if (!r->network)
@@ -129,7 +132,8 @@ static void put(struct skep_dht *dht, const struct skep_dht_id *key, skep_bytes 
     assert_true(skep_dht_value_put(r->network, subkey, value, expiration_unix_s, 0, NULL) >= 0);
 }
 
-void fake_dht_put(struct skep_dht *dht, const char *key, skep_bytes subkey, skep_bytes value, double expiration_unix_s)
+void fake_dht_put(struct skep_dht *dht, const char *key, skep_bytes subkey, skep_bytes value,
+                  double expiration_unix_s)
 {
     struct skep_dht_id id;
 
@@ -137,7 +141,8 @@ void fake_dht_put(struct skep_dht *dht, const char *key, skep_bytes subkey, skep
     put(dht, &id, subkey, value, expiration_unix_s);
 }
 
-void fake_dht_put_expert(struct skep_dht *dht, const char *key, int64_t subkey, const char *uid, const char *peer, double expiration_unix_s)
+void fake_dht_put_expert(struct skep_dht *dht, const char *key, int64_t subkey, const char *uid,
+                         const char *peer, double expiration_unix_s)
 {
     struct skep_buf sub, value, pair;
 
@@ -156,7 +161,8 @@ void fake_dht_put_expert(struct skep_dht *dht, const char *key, int64_t subkey, 
     skep_buf_fini(&pair);
 }
 
-void fake_dht_declare(struct skep_dht *dht, const char *uid, const char *peer, double expiration_unix_s)
+void fake_dht_declare(struct skep_dht *dht, const char *uid, const char *peer,
+                      double expiration_unix_s)
 {
     skep_bytes rest = skep_bytes_str(uid);
     size_t numbers = skep_uid_number_count(rest);
@@ -221,7 +227,8 @@ struct skep_env *skep_dht_env(const struct skep_dht *dht)
     return dht->env;
 }
 
-const struct skep_dht_value *skep_dht_peek(struct skep_dht *dht, const struct skep_dht_id *key, uint64_t *version)
+const struct skep_dht_value *skep_dht_peek(struct skep_dht *dht, const struct skep_dht_id *key,
+                                           uint64_t *version)
 {
     struct record *r = record_at(dht, key, false);
 
@@ -293,11 +300,14 @@ static void answer_some(struct skep_timer *timer)
         end_op(op);
         get->done(get, 0);
     } else {
-        assert_int_equal(skep_env_after(dht->env, &op->timer, skep_prng_below(&dht->prng, dht->settings.delay_us + 1)), 0);
+        assert_int_equal(skep_env_after(dht->env, &op->timer,
+                                        skep_prng_below(&dht->prng, dht->settings.delay_us + 1)),
+                         0);
     }
 }
 
-int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get, const struct skep_dht_id *keys, size_t count,
+int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get,
+                       const struct skep_dht_id *keys, size_t count,
                        const struct skep_dht_get_options *options)
 {
     struct op *op;
@@ -313,7 +323,8 @@ int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get, const str
     for (size_t i = 0; i < count; i++) {
         struct record *r = record_at(dht, &keys[i], false);
 
-        if (dht->settings.sync || (r && r->home && r->home->expiration_unix_s >= skep_env_unix_s(dht->env)))
+        if (dht->settings.sync ||
+            (r && r->home && r->home->expiration_unix_s >= skep_env_unix_s(dht->env)))
             report(op, i, &keys[i]);
         else
             op->pending[op->count++] = i;
@@ -341,7 +352,8 @@ static void stored(struct skep_timer *timer)
     store->done(store, 0);
 }
 
-int skep_dht_store_start(struct skep_dht *dht, struct skep_dht_store *store, const struct skep_dht_record *records, size_t count,
+int skep_dht_store_start(struct skep_dht *dht, struct skep_dht_store *store,
+                         const struct skep_dht_record *records, size_t count,
                          const struct skep_dht_store_options *options)
 {
     struct op *op;
@@ -351,7 +363,8 @@ int skep_dht_store_start(struct skep_dht *dht, struct skep_dht_store *store, con
         return dht->settings.store_rc;
     dht->counts.stores++;
     for (size_t i = 0; i < count; i++)
-        put(dht, &records[i].key, records[i].subkey, records[i].value, records[i].expiration_unix_s);
+        put(dht, &records[i].key, records[i].subkey, records[i].value,
+            records[i].expiration_unix_s);
     op = new_op(dht, &store->op, count);
     op->store = store;
     op->count = count;

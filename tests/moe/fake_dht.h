@@ -6,14 +6,13 @@
 
 #include "dht/node.h"
 
-
 struct fake_dht_settings {
-    bool no_cache;        /* what was fetched is not kept at home */
-    bool sync;            /* keys in the network are answered from inside the start */
-    uint64_t delay_us;    /* of an answer; each takes up to twice this */
+    bool no_cache;           /* what was fetched is not kept at home */
+    bool sync;               /* keys in the network are answered from inside the start */
+    uint64_t delay_us;       /* of an answer; each takes up to twice this */
     unsigned unanswered_ppm; /* keys that nobody answers for, chosen by their id */
-    bool hang;            /* nothing is ever answered */
-    int get_rc, store_rc; /* what starts return, if not 0 */
+    bool hang;               /* nothing is ever answered */
+    int get_rc, store_rc;    /* what starts return, if not 0 */
 };
 
 struct fake_dht_counts {
@@ -26,10 +25,13 @@ struct fake_dht_settings *fake_dht_settings(struct skep_dht *dht);
 struct fake_dht_counts *fake_dht_counts(struct skep_dht *dht);
 
 /** Into the network, past every check. Empty subkey: a plain value. */
-void fake_dht_put(struct skep_dht *dht, const char *key, skep_bytes subkey, skep_bytes value, double expiration_unix_s);
-void fake_dht_put_expert(struct skep_dht *dht, const char *key, int64_t subkey, const char *uid, const char *peer, double expiration_unix_s);
+void fake_dht_put(struct skep_dht *dht, const char *key, skep_bytes subkey, skep_bytes value,
+                  double expiration_unix_s);
+void fake_dht_put_expert(struct skep_dht *dht, const char *key, int64_t subkey, const char *uid,
+                         const char *peer, double expiration_unix_s);
 /** hivemind's records of an expert. */
-void fake_dht_declare(struct skep_dht *dht, const char *uid, const char *peer, double expiration_unix_s);
+void fake_dht_declare(struct skep_dht *dht, const char *uid, const char *peer,
+                      double expiration_unix_s);
 /** What is in the network; NULL: nothing. */
 const struct skep_dht_value *fake_dht_at(struct skep_dht *dht, skep_bytes key);
 /** Forget what is at home. */

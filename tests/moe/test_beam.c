@@ -75,10 +75,12 @@ static void tear_down(struct fixture *f)
     test_env_fini(&f->env);
 }
 
-static int start(struct fixture *f, size_t dims, size_t examples, size_t beam_size, uint64_t deadline_us)
+static int start(struct fixture *f, size_t dims, size_t examples, size_t beam_size,
+                 uint64_t deadline_us)
 {
     const void *rows[] = {f->rows[0], f->rows[1], f->rows[2], f->rows[3]};
-    struct skep_scores scores = {.type = SKEP_GRID_FLOAT64, .examples = examples, .dims = dims, .rows = rows};
+    struct skep_scores scores = {
+        .type = SKEP_GRID_FLOAT64, .examples = examples, .dims = dims, .rows = rows};
     struct skep_search_options options = {.beam_size = beam_size, .deadline_us = deadline_us};
     char why[512];
 
@@ -105,7 +107,8 @@ static void a_search_takes_one_get_a_dimension_and_none_when_it_is_repeated(void
     assert_int_equal(f.search.hits->count, 4);
     assert_string_equal(f.search.hits->experts[0].uid, "e.0.0.0");
     assert_int_equal(f.search.stats.gets, 2);
-    assert_int_equal(fake_dht_counts(f.dht)->keys, 6 + 4); /* the first time half as many again as needed */
+    assert_int_equal(fake_dht_counts(f.dht)->keys,
+                     6 + 4); /* the first time half as many again as needed */
     find(&f, 3, 4);
     assert_int_equal(f.search.stats.gets, 0);
     assert_int_equal(f.search.stats.cost.keys, 0);
@@ -210,7 +213,8 @@ static void four_thousand_examples_complete(void **state)
     static double rows[3][4096 * GRID];
     struct fixture f;
     const void *row_at[] = {rows[0], rows[1], rows[2]};
-    struct skep_scores scores = {.type = SKEP_GRID_FLOAT64, .examples = 4096, .dims = 3, .rows = row_at};
+    struct skep_scores scores = {
+        .type = SKEP_GRID_FLOAT64, .examples = 4096, .dims = 3, .rows = row_at};
     struct skep_search_options options = {.beam_size = 4};
     struct skep_prng prng;
 
@@ -251,7 +255,8 @@ static void after_the_deadline_a_search_answers_with_what_is_at_home(void **stat
     skep_search_fini(&f.search);
     test_env_advance(&f.env, 5000000);
     assert_int_equal(fake_dht_counts(f.dht)->running, 0);
-    assert_int_equal(start(&f, 3, 1, 4, 1), 0); /* … and warms the cache: a deadline long past is enough now */
+    assert_int_equal(start(&f, 3, 1, 4, 1),
+                     0); /* … and warms the cache: a deadline long past is enough now */
     assert_int_equal(f.ended, 1);
     assert_true(f.search.timed_out);
     assert_int_equal(f.search.hits->count, 4);
@@ -505,7 +510,9 @@ static void a_round_of_too_many_keys_takes_several_gets(void **state)
         prefixes[i] = skep_bytes_str(texts[i]);
     }
     fake_dht_settings(f.dht)->sync = true;
-    assert_int_equal(skep_active_successors_start(&f.search, f.beam, prefixes, SKEP_COUNT_OF(prefixes), 0, &options, NULL, 0), 0);
+    assert_int_equal(skep_active_successors_start(&f.search, f.beam, prefixes,
+                                                  SKEP_COUNT_OF(prefixes), 0, &options, NULL, 0),
+                     0);
     assert_int_equal(f.ended, 1);
     assert_int_equal(f.search.stats.gets, 2);
     assert_int_equal(f.search.prefix_count, SKEP_COUNT_OF(prefixes));
@@ -544,7 +551,8 @@ static void a_stray_uid_is_dropped_counted_and_told_once(void **state)
     find(&f, 2, 1);
     assert_string_equal(f.search.hits->experts[0].uid, "e.0.0");
     assert_int_equal(f.search.stats.dropped.strays, 1);
-    assert_string_equal(f.env.last_log, "moe: prefix \"e.0.\": dropped 0 malformed, 1 stray and 0 expired entries");
+    assert_string_equal(f.env.last_log,
+                        "moe: prefix \"e.0.\": dropped 0 malformed, 1 stray and 0 expired entries");
     f.env.last_log[0] = '\0';
     find(&f, 2, 1);
     assert_string_equal(f.env.last_log, "");
@@ -574,14 +582,17 @@ static void a_changed_or_expired_record_is_decoded_again(void **state)
 
 static void initial_beam_and_active_successors_are_those_of_hivemind(void **state)
 {
-    const skep_bytes prefixes[] = {skep_bytes_str("e.3."), skep_bytes_str("e.99."), skep_bytes_str("e.3."), skep_bytes_str("e.3.3.")};
+    const skep_bytes prefixes[] = {skep_bytes_str("e.3."), skep_bytes_str("e.99."),
+                                   skep_bytes_str("e.3."), skep_bytes_str("e.3.3.")};
     const skep_bytes wrong = skep_bytes_str("e.3");
     struct skep_search_options options = {.beam_size = 2};
     struct fixture f;
 
     (void)state;
     set_up(&f, 3, 2);
-    assert_int_equal(skep_initial_beam_start(&f.search, f.beam, f.rows[0], GRID, SKEP_GRID_FLOAT64, &options, NULL, 0), 0);
+    assert_int_equal(skep_initial_beam_start(&f.search, f.beam, f.rows[0], GRID, SKEP_GRID_FLOAT64,
+                                             &options, NULL, 0),
+                     0);
     test_env_advance(&f.env, 100000);
     assert_int_equal(f.search.prefix_count, 2);
     assert_string_equal(f.search.prefixes[0].prefix, "e.1.");
@@ -589,7 +600,8 @@ static void initial_beam_and_active_successors_are_those_of_hivemind(void **stat
     assert_true(f.search.prefixes[1].score == -3);
     assert_int_equal(f.search.prefixes[1].successors->entries[0].coordinate, 3);
     skep_search_fini(&f.search);
-    assert_int_equal(skep_active_successors_start(&f.search, f.beam, prefixes, 4, 0, &options, NULL, 0), 0);
+    assert_int_equal(
+        skep_active_successors_start(&f.search, f.beam, prefixes, 4, 0, &options, NULL, 0), 0);
     test_env_advance(&f.env, 100000);
     assert_int_equal(f.search.prefix_count, 3);
     assert_string_equal(f.search.prefixes[0].prefix, "e.3.");
@@ -599,11 +611,15 @@ static void initial_beam_and_active_successors_are_those_of_hivemind(void **stat
     assert_true(f.search.prefixes[1].answered);
     assert_int_equal(f.search.stats.marked, 1);
     skep_search_fini(&f.search);
-    assert_int_equal(skep_active_successors_start(&f.search, f.beam, prefixes, 1, 3, &options, NULL, 0), 0);
+    assert_int_equal(
+        skep_active_successors_start(&f.search, f.beam, prefixes, 1, 3, &options, NULL, 0), 0);
     assert_null(f.search.prefixes[0].successors); /* 3 is not below 3 */
     skep_search_fini(&f.search);
-    assert_int_equal(skep_active_successors_start(&f.search, f.beam, &wrong, 1, 3, &options, NULL, 0), SKEP_EPREFIX);
-    assert_int_equal(skep_active_successors_start(&f.search, f.beam, NULL, 0, 3, &options, NULL, 0), 0);
+    assert_int_equal(
+        skep_active_successors_start(&f.search, f.beam, &wrong, 1, 3, &options, NULL, 0),
+        SKEP_EPREFIX);
+    assert_int_equal(skep_active_successors_start(&f.search, f.beam, NULL, 0, 3, &options, NULL, 0),
+                     0);
     assert_int_equal(f.search.prefix_count, 0);
     tear_down(&f);
 }

@@ -7,9 +7,17 @@
 #include "moe/fake_dht.h"
 #include "support/test.h"
 
-enum { DIMS_MAX = 4, SIZE_MAX_HERE = 12, RECORDS_MAX = 4096, HITS_MAX = 4096, BEAM_MAX = 8, EXAMPLES_MAX = 4 };
+enum {
+    DIMS_MAX = 4,
+    SIZE_MAX_HERE = 12,
+    RECORDS_MAX = 4096,
+    HITS_MAX = 4096,
+    BEAM_MAX = 8,
+    EXAMPLES_MAX = 4
+};
 
-static const char *const peers[] = {"12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s", "12D3KooWRacyeCe8EVynawz1V4Xf5mJvqiLLMgGNMy6RNKFyPNYX",
+static const char *const peers[] = {"12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s",
+                                    "12D3KooWRacyeCe8EVynawz1V4Xf5mJvqiLLMgGNMy6RNKFyPNYX",
                                     "12D3KooWEM4WapXGFG5a7oQtMWF713jPEjr3e5bqgKvUNVMXYwwj"};
 
 /* ---- the plain reading ---- */
@@ -78,7 +86,8 @@ static int by_rank(const void *a, const void *b)
     return -strcmp(x->text, y->text);
 }
 
-static bool expert_of(const struct record *r, const double (*scores)[SIZE_MAX_HERE], double prefix_score, double *score)
+static bool expert_of(const struct record *r, const double (*scores)[SIZE_MAX_HERE],
+                      double prefix_score, double *score)
 {
     const char *at = strchr(r->uid, '.');
     size_t d = 0;
@@ -98,7 +107,9 @@ static bool expert_of(const struct record *r, const double (*scores)[SIZE_MAX_HE
     return d == world.dims;
 }
 
-static void collect(const struct scored *beam, size_t beam_count, const double (*scores)[SIZE_MAX_HERE], bool flat_too, struct scored *hits, size_t *count)
+static void collect(const struct scored *beam, size_t beam_count,
+                    const double (*scores)[SIZE_MAX_HERE], bool flat_too, struct scored *hits,
+                    size_t *count)
 {
     for (size_t b = 0; b < beam_count; b++) {
         for (size_t i = 0; i < world.record_count; i++) {
@@ -106,7 +117,8 @@ static void collect(const struct scored *beam, size_t beam_count, const double (
             bool seen = false;
             double score;
 
-            if (strcmp(r->key, beam[b].text) != 0 || !is_valid(r) || (r->coordinate < 0 && !flat_too) || !expert_of(r, scores, beam[b].score, &score))
+            if (strcmp(r->key, beam[b].text) != 0 || !is_valid(r) ||
+                (r->coordinate < 0 && !flat_too) || !expert_of(r, scores, beam[b].score, &score))
                 continue;
             for (size_t h = 0; h < *count; h++)
                 seen |= strcmp(hits[h].text, r->uid) == 0;
@@ -145,7 +157,7 @@ static size_t first_beam(const double (*scores)[SIZE_MAX_HERE], struct scored *b
 static size_t naive(size_t example, struct scored *hits)
 {
     static struct scored beam[RECORDS_MAX], next[RECORDS_MAX];
-    const double (*scores)[SIZE_MAX_HERE] = (const double (*)[SIZE_MAX_HERE])world.scores[example];
+    const double(*scores)[SIZE_MAX_HERE] = (const double(*)[SIZE_MAX_HERE])world.scores[example];
     size_t count = first_beam(scores, beam), hit_count = 0;
     bool flat_too = true;
 
@@ -158,10 +170,12 @@ static size_t naive(size_t example, struct scored *hits)
             for (size_t i = 0; i < world.record_count; i++) {
                 const struct record *r = &world.records[i];
 
-                if (strcmp(r->key, beam[b].text) != 0 || !is_valid(r) || r->coordinate < 0 || r->coordinate >= (int)world.sizes[d])
+                if (strcmp(r->key, beam[b].text) != 0 || !is_valid(r) || r->coordinate < 0 ||
+                    r->coordinate >= (int)world.sizes[d])
                     continue;
                 next[candidates].score = add(beam[b].score, scores[d][r->coordinate]);
-                snprintf(next[candidates++].text, sizeof next->text, "%.40s%d.", beam[b].text, r->coordinate);
+                snprintf(next[candidates++].text, sizeof next->text, "%.40s%d.", beam[b].text,
+                         r->coordinate);
             }
         }
         qsort(next, candidates, sizeof *next, by_rank);
@@ -178,11 +192,13 @@ static size_t naive(size_t example, struct scored *hits)
 
 /* ---- random worlds ---- */
 
-static void add_record(struct skep_dht *dht, const char *key, int coordinate, const char *uid, const char *peer)
+static void add_record(struct skep_dht *dht, const char *key, int coordinate, const char *uid,
+                       const char *peer)
 {
     size_t at = 0;
 
-    while (at < world.record_count && (strcmp(world.records[at].key, key) != 0 || world.records[at].coordinate != coordinate))
+    while (at < world.record_count &&
+           (strcmp(world.records[at].key, key) != 0 || world.records[at].coordinate != coordinate))
         at++;
     if (at == world.record_count)
         world.record_count++;
@@ -191,10 +207,12 @@ static void add_record(struct skep_dht *dht, const char *key, int coordinate, co
     snprintf(world.records[at].uid, sizeof world.records[at].uid, "%s", uid);
     world.records[at].coordinate = coordinate;
     world.records[at].peer = peer;
-    fake_dht_put_expert(dht, key, coordinate, uid, peer, 1.9e9 + (double)world.added++); /* a later record wins in the table, too */
+    fake_dht_put_expert(dht, key, coordinate, uid, peer,
+                        1.9e9 + (double)world.added++); /* a later record wins in the table, too */
 }
 
-static void declare(struct skep_dht *dht, const uint32_t *coordinates, size_t dims, const char *peer, size_t from)
+static void declare(struct skep_dht *dht, const uint32_t *coordinates, size_t dims,
+                    const char *peer, size_t from)
 {
     char uid[64] = "e", key[64] = "e.";
     size_t len = 1;
@@ -216,7 +234,8 @@ static double random_score(struct skep_prng *prng, unsigned kind)
 {
     switch (kind) {
     case 0: return (double)skep_prng_below(prng, 3); /* ties everywhere */
-    case 1: return skep_prng_below(prng, 4) == 0 ? -HUGE_VAL : (double)skep_prng_below(prng, 8) / 10;
+    case 1:
+        return skep_prng_below(prng, 4) == 0 ? -HUGE_VAL : (double)skep_prng_below(prng, 8) / 10;
     case 2: return (skep_prng_unit(prng) - 0.5) * 3e38;
     case 3: return 0;
     default: return skep_prng_unit(prng) * 2 - 1;
@@ -225,7 +244,8 @@ static double random_score(struct skep_prng *prng, unsigned kind)
 
 static void random_world(struct skep_prng *prng, struct skep_dht *dht)
 {
-    size_t experts = (size_t)skep_prng_below(prng, 3) == 0 ? (size_t)skep_prng_below(prng, 4) : (size_t)skep_prng_below(prng, 120);
+    size_t experts = (size_t)skep_prng_below(prng, 3) == 0 ? (size_t)skep_prng_below(prng, 4)
+                                                           : (size_t)skep_prng_below(prng, 120);
     uint32_t size_max = skep_prng_below(prng, 4) == 0 ? SIZE_MAX_HERE : 5;
     unsigned kind = (unsigned)skep_prng_below(prng, 6);
 
@@ -247,17 +267,22 @@ static void random_world(struct skep_prng *prng, struct skep_dht *dht)
     }
     for (size_t i = 0; i < experts; i++) {
         uint32_t at[DIMS_MAX];
-        size_t dims = skep_prng_below(prng, 16) == 0 ? 1 + (size_t)skep_prng_below(prng, DIMS_MAX) : world.dims;
+        size_t dims = skep_prng_below(prng, 16) == 0 ? 1 + (size_t)skep_prng_below(prng, DIMS_MAX)
+                                                     : world.dims;
 
         for (size_t d = 0; d < DIMS_MAX; d++) /* now and then outside the grid */
-            at[d] = (uint32_t)skep_prng_below(prng, world.sizes[d < world.dims ? d : 0] + (skep_prng_below(prng, 8) == 0));
+            at[d] = (uint32_t)skep_prng_below(prng, world.sizes[d < world.dims ? d : 0] +
+                                                        (skep_prng_below(prng, 8) == 0));
         /* Now and then a prefix of it is missing: hivemind's stale records. */
-        declare(dht, at, dims, peers[skep_prng_below(prng, SKEP_COUNT_OF(peers))], skep_prng_below(prng, 8) == 0 ? 2 : 1);
+        declare(dht, at, dims, peers[skep_prng_below(prng, SKEP_COUNT_OF(peers))],
+                skep_prng_below(prng, 8) == 0 ? 2 : 1);
     }
-    for (size_t i = world.record_count > 0 ? (size_t)skep_prng_below(prng, 3) : 0; i > 0; i--) { /* strays */
+    for (size_t i = world.record_count > 0 ? (size_t)skep_prng_below(prng, 3) : 0; i > 0;
+         i--) { /* strays */
         struct record victim = world.records[skep_prng_below(prng, world.record_count)];
 
-        add_record(dht, victim.key, (int)skep_prng_below(prng, 4), world.records[skep_prng_below(prng, world.record_count)].uid, peers[0]);
+        add_record(dht, victim.key, (int)skep_prng_below(prng, 4),
+                   world.records[skep_prng_below(prng, world.record_count)].uid, peers[0]);
     }
 }
 
@@ -281,7 +306,10 @@ static void start(struct run *run, struct skep_beam *beam, size_t first, size_t 
     static double wide[DIMS_MAX][EXAMPLES_MAX * SIZE_MAX_HERE];
     static float narrow[DIMS_MAX][EXAMPLES_MAX * SIZE_MAX_HERE];
     const void *rows[DIMS_MAX];
-    struct skep_scores scores = {.type = world.narrow ? SKEP_GRID_FLOAT32 : SKEP_GRID_FLOAT64, .examples = examples, .dims = world.dims, .rows = rows};
+    struct skep_scores scores = {.type = world.narrow ? SKEP_GRID_FLOAT32 : SKEP_GRID_FLOAT64,
+                                 .examples = examples,
+                                 .dims = world.dims,
+                                 .rows = rows};
     struct skep_search_options options = {.beam_size = world.beam_size};
     char why[512];
 
@@ -305,21 +333,24 @@ static void check_example(uint64_t seed, const struct skep_beam_hits *found, siz
     size_t count = naive(example, hits);
 
     if (found->count != count)
-        fail_msg("replay: SKEP_SEED=%llu: %zu hits, not %zu", (unsigned long long)seed, found->count, count);
+        fail_msg("replay: SKEP_SEED=%llu: %zu hits, not %zu", (unsigned long long)seed,
+                 found->count, count);
     for (size_t i = 0; i < count; i++) {
         char peer[SKEP_PEER_ID_TEXT_MAX];
 
-        if (strcmp(found->experts[i].uid, hits[i].text) != 0 || found->experts[i].score != hits[i].score ||
+        if (strcmp(found->experts[i].uid, hits[i].text) != 0 ||
+            found->experts[i].score != hits[i].score ||
             strcmp(skep_peer_id_text(peer, &found->experts[i].peer), hits[i].peer) != 0)
-            fail_msg("replay: SKEP_SEED=%llu: hit %zu of example %zu is %s (%g), not %s (%g)", (unsigned long long)seed, i, example,
-                     found->experts[i].uid, found->experts[i].score, hits[i].text, hits[i].score);
+            fail_msg("replay: SKEP_SEED=%llu: hit %zu of example %zu is %s (%g), not %s (%g)",
+                     (unsigned long long)seed, i, example, found->experts[i].uid,
+                     found->experts[i].score, hits[i].text, hits[i].score);
     }
 }
 
 /* Nothing declared under a record that was not seen is above the bound; an exact answer has the best of everything. */
 static void check_bound(uint64_t seed, const struct skep_beam_hits *found, size_t example)
 {
-    const double (*scores)[SIZE_MAX_HERE] = (const double (*)[SIZE_MAX_HERE])world.scores[example];
+    const double(*scores)[SIZE_MAX_HERE] = (const double(*)[SIZE_MAX_HERE])world.scores[example];
 
     if (!found->exact)
         return;
@@ -331,15 +362,18 @@ static void check_bound(uint64_t seed, const struct skep_beam_hits *found, size_
         uint32_t first = (uint32_t)strtoul(r->key + 2, NULL, 10);
 
         /* Only what can be reached: prefixes from the first on. */
-        if (first >= world.sizes[0] || !is_valid(r) || !expert_of(r, scores, scores[0][first], &score))
+        if (first >= world.sizes[0] || !is_valid(r) ||
+            !expert_of(r, scores, scores[0][first], &score))
             continue;
         snprintf(top, sizeof top, "e.%u.", (unsigned)first);
         if (strcmp(top, r->key) != 0)
             continue;
         for (size_t h = 0; h < found->count; h++)
             listed |= strcmp(found->experts[h].uid, r->uid) == 0;
-        if (!listed && (found->count < world.beam_size || found->experts[found->count - 1].score < score))
-            fail_msg("replay: SKEP_SEED=%llu: said to be exact without %s (%g)", (unsigned long long)seed, r->uid, score);
+        if (!listed &&
+            (found->count < world.beam_size || found->experts[found->count - 1].score < score))
+            fail_msg("replay: SKEP_SEED=%llu: said to be exact without %s (%g)",
+                     (unsigned long long)seed, r->uid, score);
     }
 }
 
@@ -380,7 +414,8 @@ static void run_seed(uint64_t seed)
     fake_dht_fetch_all(dht);
     start(&again, beam, 0, world.examples);
     test_env_advance(&env, 1000000); /* what is not in the network at all is asked for each time */
-    if (batch.ended != 1 || single.ended != 1 || again.ended != 1 || batch.rc != 0 || single.rc != 0 || again.rc != 0)
+    if (batch.ended != 1 || single.ended != 1 || again.ended != 1 || batch.rc != 0 ||
+        single.rc != 0 || again.rc != 0)
         fail_msg("replay: SKEP_SEED=%llu: it did not end well", (unsigned long long)seed);
     for (size_t e = 0; e < world.examples; e++) {
         check_example(seed, &batch.search.hits[e], e);

@@ -44,14 +44,19 @@ static void set_up(struct swarm *swarm, size_t nodes)
     client.client_mode = true;
     assert_int_equal(swarm_add(swarm, &client), nodes);
     assert_int_equal(swarm_join(swarm, (uint32_t)nodes, via, 1, NULL), 0);
-    assert_int_equal(skep_peer_id_from_base58(&declarer, skep_bytes_str("12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s")), 0);
+    assert_int_equal(
+        skep_peer_id_from_base58(
+            &declarer, skep_bytes_str("12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s")),
+        0);
 }
 
 static void declare(struct swarm *swarm, const skep_bytes *uids, size_t count)
 {
     struct run run = {.declare = {.done = on_declared}};
 
-    assert_int_equal(skep_declare_start(&run.declare, swarm->dht[DECLARER], uids, count, &declarer, swarm_now(swarm) + 3000, NULL, NULL, 0), 0);
+    assert_int_equal(skep_declare_start(&run.declare, swarm->dht[DECLARER], uids, count, &declarer,
+                                        swarm_now(swarm) + 3000, NULL, NULL, 0),
+                     0);
     assert_true(skep_sim_clock_run_until(&swarm->clock, &run.done, 60 * SKEP_SIM_SECOND));
     assert_int_equal(run.rc, 0);
     for (size_t i = 0; i < run.declare.record_count; i++)
@@ -73,12 +78,14 @@ static void fill(struct swarm *swarm, const json_t *vector)
     json_t *item;
 
     assert_true(count <= SKEP_COUNT_OF(uids));
-    json_array_foreach(test_get(vector, "alive"), i, item)
-        uids[i] = skep_bytes_str(json_string_value(item));
+    json_array_foreach(test_get(vector, "alive"), i, item) uids[i] =
+        skep_bytes_str(json_string_value(item));
     if (count > 0)
         declare(swarm, uids, count);
-    json_array_foreach(test_get(vector, "raw_records"), i, item) {
-        struct skep_dht_record record = {.subkey = test_unhex(test_str(item, "subkey_bytes")), .value = test_unhex(test_str(item, "value_bytes")),
+    json_array_foreach(test_get(vector, "raw_records"), i, item)
+    {
+        struct skep_dht_record record = {.subkey = test_unhex(test_str(item, "subkey_bytes")),
+                                         .value = test_unhex(test_str(item, "value_bytes")),
                                          .expiration_unix_s = swarm_now(swarm) + 3100 + (double)i};
 
         record.key = swarm_key(test_str(item, "key"));
@@ -88,7 +95,8 @@ static void fill(struct swarm *swarm, const json_t *vector)
     }
 }
 
-static struct skep_beam *new_beam(struct swarm *swarm, uint32_t node, const char *prefix, const uint32_t *sizes, size_t dims)
+static struct skep_beam *new_beam(struct swarm *swarm, uint32_t node, const char *prefix,
+                                  const uint32_t *sizes, size_t dims)
 {
     struct skep_beam_options options;
     struct skep_beam *beam;
@@ -101,7 +109,8 @@ static struct skep_beam *new_beam(struct swarm *swarm, uint32_t node, const char
     return beam;
 }
 
-static void find(struct swarm *swarm, struct run *run, struct skep_beam *beam, const struct skep_scores *scores, size_t beam_size)
+static void find(struct swarm *swarm, struct run *run, struct skep_beam *beam,
+                 const struct skep_scores *scores, size_t beam_size)
 {
     struct skep_search_options options = {.beam_size = beam_size};
 
@@ -117,13 +126,15 @@ static void check_hits(const struct skep_beam_hits *hits, const json_t *expected
     json_t *item;
 
     assert_int_equal(hits->count, json_array_size(expected));
-    json_array_foreach(expected, i, item) {
+    json_array_foreach(expected, i, item)
+    {
         const char *peer = test_str(item, "peer_id");
         char text[SKEP_PEER_ID_TEXT_MAX], own[SKEP_PEER_ID_TEXT_MAX];
 
         assert_string_equal(hits->experts[i].uid, test_str(item, "uid"));
         assert_string_equal(skep_peer_id_text(text, &hits->experts[i].peer),
-                            strcmp(peer, "declarer") == 0 ? skep_peer_id_text(own, &declarer) : peer);
+                            strcmp(peer, "declarer") == 0 ? skep_peer_id_text(own, &declarer)
+                                                          : peer);
         assert_true(number_of(test_get(item, "score")) == hits->experts[i].score);
     }
     assert_int_equal(hits->unanswered, 0);
@@ -134,7 +145,8 @@ static const json_t *expected_of(const json_t *vector)
     size_t i;
     json_t *item;
 
-    json_array_foreach(test_get(test_vectors("beam_skep.json"), "cases"), i, item) {
+    json_array_foreach(test_get(test_vectors("beam_skep.json"), "cases"), i, item)
+    {
         if (strcmp(test_str(item, "what"), test_str(vector, "what")) == 0)
             return test_get(item, "skep_result");
     }
@@ -144,11 +156,13 @@ static const json_t *expected_of(const json_t *vector)
 static void run_vector(struct swarm *swarm, const json_t *vector)
 {
     const json_t *grid = test_get(vector, "grid"), *rows = test_get(vector, "scores");
-    size_t dims = json_array_size(grid), beam_size = (size_t)json_integer_value(test_get(vector, "beam_size"));
+    size_t dims = json_array_size(grid),
+           beam_size = (size_t)json_integer_value(test_get(vector, "beam_size"));
     uint32_t sizes[8];
     double numbers[8][64];
     const void *row_at[8];
-    struct skep_scores scores = {.type = SKEP_GRID_FLOAT64, .examples = 1, .dims = dims, .rows = row_at};
+    struct skep_scores scores = {
+        .type = SKEP_GRID_FLOAT64, .examples = 1, .dims = dims, .rows = row_at};
     struct skep_beam *beam;
     struct run run;
 
@@ -160,7 +174,8 @@ static void run_vector(struct swarm *swarm, const json_t *vector)
     }
     fill(swarm, vector);
     beam = new_beam(swarm, SEARCHER, test_str(vector, "prefix"), sizes, dims);
-    for (int round = 0; round < 3; round++) { /* again with warm caches and, from the second on, negative marks */
+    for (int round = 0; round < 3;
+         round++) { /* again with warm caches and, from the second on, negative marks */
         find(swarm, &run, beam, &scores, beam_size);
         check_hits(run.search.hits, expected_of(vector));
         if (round == 2 && dims > 1)
@@ -195,7 +210,9 @@ static void declare_many(struct swarm *swarm)
     skep_bytes uids[EXPERTS];
 
     for (size_t i = 0; i < EXPERTS; i++) {
-        snprintf(texts[i], sizeof texts[i], "ffn.%u.%u.%u", (unsigned)skep_prng_below(&swarm->prng, SIZE), (unsigned)skep_prng_below(&swarm->prng, SIZE),
+        snprintf(texts[i], sizeof texts[i], "ffn.%u.%u.%u",
+                 (unsigned)skep_prng_below(&swarm->prng, SIZE),
+                 (unsigned)skep_prng_below(&swarm->prng, SIZE),
                  (unsigned)skep_prng_below(&swarm->prng, SIZE));
         uids[i] = skep_bytes_str(texts[i]);
     }
@@ -225,7 +242,8 @@ static void a_repeated_search_asks_the_network_for_nothing(void **state)
     beam = new_beam(&swarm, SEARCHER, "ffn.", sizes, 3);
     find(&swarm, &first, beam, &scores, 4);
     assert_int_equal(first.search.hits->count, 4);
-    assert_true(first.search.stats.cost.calls > 0 && first.search.stats.cost.keys <= 10 && first.search.stats.gets == 2);
+    assert_true(first.search.stats.cost.calls > 0 && first.search.stats.cost.keys <= 10 &&
+                first.search.stats.gets == 2);
     skep_sim_clock_run_for(&swarm.clock, SKEP_SIM_SECOND);
     find(&swarm, &again, beam, &scores, 4);
     assert_int_equal(again.search.stats.gets, 0);

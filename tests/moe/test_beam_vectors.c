@@ -41,13 +41,16 @@ static void fill_dht(struct skep_dht *dht, const json_t *vector)
     json_t *item;
 
     json_array_foreach(test_get(vector, "alive"), i, item)
-        fake_dht_declare(dht, json_string_value(item), declarer, late + (double)i / 1024); /* one call: the last uid becomes the example */
-    json_array_foreach(test_get(vector, "raw_records"), i, item) {
+        fake_dht_declare(dht, json_string_value(item), declarer,
+                         late + (double)i / 1024); /* one call: the last uid becomes the example */
+    json_array_foreach(test_get(vector, "raw_records"), i, item)
+    {
         skep_bytes subkey = test_unhex(test_str(item, "subkey_bytes"));
 
         if (skep_bytes_equal(subkey, skep_bytes_str("\xc0")))
             subkey.len = 0;
-        fake_dht_put(dht, test_str(item, "key"), subkey, test_unhex(test_str(item, "value_bytes")), late + 1 + (double)i);
+        fake_dht_put(dht, test_str(item, "key"), subkey, test_unhex(test_str(item, "value_bytes")),
+                     late + 1 + (double)i);
     }
 }
 
@@ -59,8 +62,10 @@ static void start(struct fixture *f, const json_t *vector)
     double rows[8][64];
     const void *row_at[8];
     struct skep_beam_options options;
-    struct skep_scores table = {.type = SKEP_GRID_FLOAT64, .examples = 1, .dims = dims, .rows = row_at};
-    struct skep_search_options search = {.beam_size = (size_t)json_integer_value(test_get(vector, "beam_size"))};
+    struct skep_scores table = {
+        .type = SKEP_GRID_FLOAT64, .examples = 1, .dims = dims, .rows = row_at};
+    struct skep_search_options search = {
+        .beam_size = (size_t)json_integer_value(test_get(vector, "beam_size"))};
     char why[512];
 
     skep_beam_options_default(&options);
@@ -78,7 +83,8 @@ static void start(struct fixture *f, const json_t *vector)
     assert_int_equal(skep_beam_new(&f->beam, f->dht, &options, why, sizeof why), 0);
     f->search = (struct skep_search){.done = on_done};
     f->ended = 0;
-    assert_int_equal(skep_find_best_start(&f->search, f->beam, &table, &search, why, sizeof why), 0);
+    assert_int_equal(skep_find_best_start(&f->search, f->beam, &table, &search, why, sizeof why),
+                     0);
 }
 
 static void check_hits(const struct fixture *f, const json_t *expected)
@@ -89,12 +95,14 @@ static void check_hits(const struct fixture *f, const json_t *expected)
 
     assert_int_equal(f->search.hit_count, 1);
     assert_int_equal(hits->count, json_array_size(expected));
-    json_array_foreach(expected, i, item) {
+    json_array_foreach(expected, i, item)
+    {
         const char *peer = test_str(item, "peer_id");
         char text[SKEP_PEER_ID_TEXT_MAX];
 
         assert_string_equal(hits->experts[i].uid, test_str(item, "uid"));
-        assert_string_equal(skep_peer_id_text(text, &hits->experts[i].peer), strcmp(peer, "declarer") == 0 ? declarer : peer);
+        assert_string_equal(skep_peer_id_text(text, &hits->experts[i].peer),
+                            strcmp(peer, "declarer") == 0 ? declarer : peer);
         if (number_of(test_get(item, "score")) != hits->experts[i].score)
             fail_msg("score of %s: %.17g", hits->experts[i].uid, hits->experts[i].score);
     }
@@ -114,7 +122,8 @@ static void check_mark(struct fixture *f, const char *key)
 /* The marks that hivemind wrote, without those of 1-d grids, which skep never writes; all live for cache_expiration. */
 static void check_marks(struct fixture *f, const json_t *vector, const json_t *own)
 {
-    const json_t *marks = own ? test_get(own, "skep_marks") : test_get(vector, "negative_cache_writes");
+    const json_t *marks =
+        own ? test_get(own, "skep_marks") : test_get(vector, "negative_cache_writes");
     size_t i, expected = 0;
     json_t *item;
 
@@ -158,7 +167,8 @@ static const json_t *own_answer(const json_t *vector)
     size_t i;
     json_t *item;
 
-    json_array_foreach(test_get(test_vectors("beam_skep.json"), "cases"), i, item) {
+    json_array_foreach(test_get(test_vectors("beam_skep.json"), "cases"), i, item)
+    {
         if (strcmp(test_str(item, "what"), test_str(vector, "what")) == 0)
             return item;
     }
@@ -170,7 +180,8 @@ static void run_all(bool sync)
     size_t i, own_count = 0;
     json_t *vector;
 
-    json_array_foreach(test_get(test_vectors("beam.json"), "cases"), i, vector) {
+    json_array_foreach(test_get(test_vectors("beam.json"), "cases"), i, vector)
+    {
         const json_t *own = own_answer(vector);
 
         print_message("%zu: %s\n", i, test_str(vector, "what"));

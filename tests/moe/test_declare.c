@@ -53,20 +53,25 @@ static void check_stored(struct fixture *f, const json_t *stored)
     size_t i, k;
     json_t *record, *sub;
 
-    json_array_foreach(stored, i, record) {
-        const struct skep_dht_value *value = fake_dht_at(f->dht, skep_bytes_str(test_str(record, "key")));
+    json_array_foreach(stored, i, record)
+    {
+        const struct skep_dht_value *value =
+            fake_dht_at(f->dht, skep_bytes_str(test_str(record, "key")));
 
         assert_non_null(value);
         if (json_object_get(record, "plain_value_bytes")) {
             assert_false(value->is_dictionary);
-            assert_true(skep_bytes_equal(value->plain, test_unhex(test_str(record, "plain_value_bytes"))));
+            assert_true(
+                skep_bytes_equal(value->plain, test_unhex(test_str(record, "plain_value_bytes"))));
             continue;
         }
         assert_int_equal(value->count, json_array_size(test_get(record, "subkeys")));
-        json_array_foreach(test_get(record, "subkeys"), k, sub) {
+        json_array_foreach(test_get(record, "subkeys"), k, sub)
+        {
             struct skep_dht_entry entry;
 
-            assert_true(skep_dht_value_find(value, test_unhex(test_str(sub, "subkey_bytes")), &entry));
+            assert_true(
+                skep_dht_value_find(value, test_unhex(test_str(sub, "subkey_bytes")), &entry));
             assert_true(skep_bytes_equal(entry.value, test_unhex(test_str(sub, "value_bytes"))));
             assert_true(entry.expiration_unix_s == json_number_value(test_get(sub, "expiration")));
         }
@@ -80,7 +85,8 @@ static void check_order(const struct fixture *f, const json_t *result)
     json_t *item;
 
     assert_int_equal(f->declare.record_count, json_array_size(result));
-    json_array_foreach(result, i, item) {
+    json_array_foreach(result, i, item)
+    {
         const struct skep_declare_record *record = &f->declare.records[i];
         const json_t *key = json_array_get(item, 0);
 
@@ -104,8 +110,7 @@ static size_t uids_of(const json_t *list, skep_bytes *uids)
     size_t i;
     json_t *uid;
 
-    json_array_foreach(list, i, uid)
-        uids[i] = skep_bytes_str(json_string_value(uid));
+    json_array_foreach(list, i, uid) uids[i] = skep_bytes_str(json_string_value(uid));
     return json_array_size(list);
 }
 
@@ -115,17 +120,19 @@ static void check_located(struct fixture *f, const json_t *expected)
     size_t count = json_array_size(expected), i;
     json_t *item;
 
-    json_array_foreach(expected, i, item)
-        uids[i] = skep_bytes_str(json_is_array(item) ? json_string_value(json_array_get(item, 0)) : "nobody.1");
+    json_array_foreach(expected, i, item) uids[i] = skep_bytes_str(
+        json_is_array(item) ? json_string_value(json_array_get(item, 0)) : "nobody.1");
     assert_int_equal(skep_locate_start(&f->locate, f->dht, uids, count, NULL, NULL, 0), 0);
     test_env_advance(&f->env, 100000);
     assert_int_equal(f->ended, 2);
-    json_array_foreach(expected, i, item) {
+    json_array_foreach(expected, i, item)
+    {
         char text[SKEP_PEER_ID_TEXT_MAX];
 
         assert_int_equal(f->locate.experts[i].found, json_is_array(item));
         if (json_is_array(item))
-            assert_string_equal(skep_peer_id_text(text, &f->locate.experts[i].peer), json_string_value(json_array_get(item, 1)));
+            assert_string_equal(skep_peer_id_text(text, &f->locate.experts[i].peer),
+                                json_string_value(json_array_get(item, 1)));
         else
             assert_true(f->locate.experts[i].answered);
     }
@@ -134,20 +141,25 @@ static void check_located(struct fixture *f, const json_t *expected)
 static void records_are_hiveminds_bit_for_bit_and_in_its_order(void **state)
 {
     /* One of its integers is above 64 bits, which jansson reads only as a real. */
-    json_t *vectors = json_load_file("tests/vectors/moe.json", JSON_DECODE_INT_AS_REAL, NULL), *vector;
+    json_t *vectors = json_load_file("tests/vectors/moe.json", JSON_DECODE_INT_AS_REAL, NULL),
+           *vector;
     size_t i;
 
     (void)state;
-    json_array_foreach(test_get(vectors, "declare"), i, vector) {
+    json_array_foreach(test_get(vectors, "declare"), i, vector)
+    {
         struct fixture f;
         struct skep_peer_id peer;
         skep_bytes uids[16];
         size_t count = uids_of(test_get(vector, "uids"), uids);
 
         set_up(&f);
-        assert_int_equal(skep_peer_id_from_base58(&peer, skep_bytes_str(test_str(vector, "peer_id_base58"))), 0);
         assert_int_equal(
-            skep_declare_start(&f.declare, f.dht, uids, count, &peer, json_number_value(test_get(vector, "expiration")), NULL, NULL, 0), 0);
+            skep_peer_id_from_base58(&peer, skep_bytes_str(test_str(vector, "peer_id_base58"))), 0);
+        assert_int_equal(skep_declare_start(&f.declare, f.dht, uids, count, &peer,
+                                            json_number_value(test_get(vector, "expiration")), NULL,
+                                            NULL, 0),
+                         0);
         test_env_advance(&f.env, 10000);
         assert_int_equal(f.ended, 1);
         assert_int_equal(f.rc, 0);
@@ -171,16 +183,32 @@ static void wrong_uids_are_named_and_nothing_is_sent(void **state)
 
     (void)state;
     set_up(&f);
-    assert_int_equal(skep_peer_id_from_base58(&peer, skep_bytes_str("12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s")), 0);
-    assert_int_equal(skep_declare_start(&f.declare, f.dht, uids, 2, &peer, 2e9, NULL, why, sizeof why), SKEP_EUID);
+    assert_int_equal(
+        skep_peer_id_from_base58(
+            &peer, skep_bytes_str("12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s")),
+        0);
+    assert_int_equal(
+        skep_declare_start(&f.declare, f.dht, uids, 2, &peer, 2e9, NULL, why, sizeof why),
+        SKEP_EUID);
     assert_string_equal(why, "\"ffn.01\": number 1 (at byte 4) has a leading zero");
-    assert_int_equal(skep_declare_start(&f.declare, f.dht, huge, 1, &peer, 2e9, NULL, why, sizeof why), SKEP_EUID);
+    assert_int_equal(
+        skep_declare_start(&f.declare, f.dht, huge, 1, &peer, 2e9, NULL, why, sizeof why),
+        SKEP_EUID);
     assert_non_null(strstr(why, "number 2 is too large"));
-    assert_int_equal(skep_declare_start(&f.declare, f.dht, uids, 0, &peer, 2e9, NULL, why, sizeof why), SKEP_EINVAL);
-    assert_int_equal(skep_declare_start(&f.declare, f.dht, uids, 1, &peer, (double)NAN, NULL, why, sizeof why), SKEP_EINVAL);
-    assert_int_equal(skep_declare_start(&f.declare, f.dht, uids, 1, &peer, HUGE_VAL, NULL, why, sizeof why), SKEP_EINVAL);
-    assert_int_equal(skep_declare_start(&f.declare, f.dht, uids, SKEP_DECLARE_UIDS_MAX + 1, &peer, 2e9, NULL, why, sizeof why), SKEP_ELIMIT);
-    assert_int_equal(skep_locate_start(&f.locate, f.dht, uids + 1, 1, NULL, why, sizeof why), SKEP_EUID);
+    assert_int_equal(
+        skep_declare_start(&f.declare, f.dht, uids, 0, &peer, 2e9, NULL, why, sizeof why),
+        SKEP_EINVAL);
+    assert_int_equal(
+        skep_declare_start(&f.declare, f.dht, uids, 1, &peer, (double)NAN, NULL, why, sizeof why),
+        SKEP_EINVAL);
+    assert_int_equal(
+        skep_declare_start(&f.declare, f.dht, uids, 1, &peer, HUGE_VAL, NULL, why, sizeof why),
+        SKEP_EINVAL);
+    assert_int_equal(skep_declare_start(&f.declare, f.dht, uids, SKEP_DECLARE_UIDS_MAX + 1, &peer,
+                                        2e9, NULL, why, sizeof why),
+                     SKEP_ELIMIT);
+    assert_int_equal(skep_locate_start(&f.locate, f.dht, uids + 1, 1, NULL, why, sizeof why),
+                     SKEP_EUID);
     assert_int_equal(fake_dht_counts(f.dht)->stores + fake_dht_counts(f.dht)->gets, 0);
     assert_int_equal(f.ended, 0);
     tear_down(&f);
@@ -189,13 +217,15 @@ static void wrong_uids_are_named_and_nothing_is_sent(void **state)
 static void what_is_no_peer_id_is_nobody(void **state)
 {
     struct fixture f;
-    const skep_bytes uids[] = {skep_bytes_str("a.1"), skep_bytes_str("a.2"), skep_bytes_str("a.3"), skep_bytes_str("a.4")};
+    const skep_bytes uids[] = {skep_bytes_str("a.1"), skep_bytes_str("a.2"), skep_bytes_str("a.3"),
+                               skep_bytes_str("a.4")};
 
     (void)state;
     set_up(&f);
     fake_dht_put(f.dht, "a.1", (skep_bytes){0}, test_unhex("01"), 2e9);
     fake_dht_put(f.dht, "a.2", (skep_bytes){0}, test_unhex("a3616263"), 2e9);
-    fake_dht_put_expert(f.dht, "a.3", 1, "a.3.1", "12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s", 2e9);
+    fake_dht_put_expert(f.dht, "a.3", 1, "a.3.1",
+                        "12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s", 2e9);
     fake_dht_settings(f.dht)->sync = true;
     assert_int_equal(skep_locate_start(&f.locate, f.dht, uids, 4, NULL, NULL, 0), 0);
     assert_int_equal(f.ended, 1);
@@ -212,7 +242,10 @@ static void a_cancelled_declaration_or_lookup_says_nothing_more(void **state)
 
     (void)state;
     set_up(&f);
-    assert_int_equal(skep_peer_id_from_base58(&peer, skep_bytes_str("12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s")), 0);
+    assert_int_equal(
+        skep_peer_id_from_base58(
+            &peer, skep_bytes_str("12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s")),
+        0);
     assert_int_equal(skep_declare_start(&f.declare, f.dht, &uid, 1, &peer, 2e9, NULL, NULL, 0), 0);
     assert_int_equal(skep_locate_start(&f.locate, f.dht, &uid, 1, NULL, NULL, 0), 0);
     skep_declare_fini(&f.declare);
@@ -228,10 +261,14 @@ static int declare_with(const struct skep_mem *mem, void *user)
 {
     struct fixture *f = user;
     struct skep_peer_id peer;
-    const skep_bytes uids[] = {skep_bytes_str("a.1.2"), skep_bytes_str("b.3"), skep_bytes_str("a.1.2")};
+    const skep_bytes uids[] = {skep_bytes_str("a.1.2"), skep_bytes_str("b.3"),
+                               skep_bytes_str("a.1.2")};
     int rc;
 
-    assert_int_equal(skep_peer_id_from_base58(&peer, skep_bytes_str("12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s")), 0);
+    assert_int_equal(
+        skep_peer_id_from_base58(
+            &peer, skep_bytes_str("12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s")),
+        0);
     f->env.env.mem = mem;
     rc = skep_declare_start(&f->declare, f->dht, uids, 3, &peer, 2e9, NULL, NULL, 0);
     if (rc == 0)

@@ -46,7 +46,8 @@ static void nan_and_plus_infinity_are_refused_and_minus_infinity_is_legal(void *
     (void)state;
     first[3] = -INFINITY;
     second[19] = 5;
-    assert_int_equal(skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why), 0);
+    assert_int_equal(skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why),
+                     0);
     assert_true(skep_score_row(&table, 0, 0)[3] == -HUGE_VAL);
     assert_true(table.best[1] == 5 && table.best[0] == 0);
     skep_score_table_fini(&table);
@@ -54,33 +55,42 @@ static void nan_and_plus_infinity_are_refused_and_minus_infinity_is_legal(void *
         char expected[64];
 
         second[i] = NAN;
-        assert_int_equal(skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why), SKEP_EINVAL);
+        assert_int_equal(
+            skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why),
+            SKEP_EINVAL);
         snprintf(expected, sizeof expected, "score %zu of dimension 1 is NaN", i);
         assert_string_equal(why, expected);
         second[i] = INFINITY;
-        assert_int_equal(skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why), SKEP_EINVAL);
+        assert_int_equal(
+            skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why),
+            SKEP_EINVAL);
         snprintf(expected, sizeof expected, "score %zu of dimension 1 is +infinity", i);
         assert_string_equal(why, expected);
         second[i] = 0;
     }
     scores.dims = 1;
-    assert_int_equal(skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why), SKEP_EINVAL);
+    assert_int_equal(skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why),
+                     SKEP_EINVAL);
     assert_string_equal(why, "there are 1 rows of scores for a grid of 2 dimensions");
     scores.dims = 2;
     scores.examples = 0;
-    assert_int_equal(skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why), SKEP_EINVAL);
+    assert_int_equal(skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why),
+                     SKEP_EINVAL);
     scores.examples = SIZE_MAX / 4;
-    assert_int_equal(skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why), SKEP_ENOMEM);
+    assert_int_equal(skep_score_table_init(&table, &skep_mem_std, &grid, &scores, why, sizeof why),
+                     SKEP_ENOMEM);
 }
 
 static void rows_may_lie_further_apart_than_their_length(void **state)
 {
     static const uint32_t sizes[] = {2, 3};
-    static const double block[] = {1, 2, 10, 20, 30, 3, 4, 40, 50, 60}; /* two examples, all dimensions side by side */
+    static const double block[] = {1, 2,  10, 20, 30, 3,
+                                   4, 40, 50, 60}; /* two examples, all dimensions side by side */
     static const size_t stride[] = {5, 5};
     const struct skep_grid grid = {2, sizes};
     const void *rows[] = {block, block + 2};
-    struct skep_scores scores = {.type = SKEP_GRID_FLOAT64, .examples = 2, .dims = 2, .rows = rows, .row_stride = stride};
+    struct skep_scores scores = {
+        .type = SKEP_GRID_FLOAT64, .examples = 2, .dims = 2, .rows = rows, .row_stride = stride};
     struct skep_score_table table;
 
     (void)state;
@@ -126,13 +136,15 @@ static void the_best_come_out_in_the_order_of_a_full_sort(void **state)
         skep_prng_init(&prng, seed);
         count = 1 + (uint32_t)skep_prng_below(&prng, 64);
         for (uint32_t i = 0; i < count; i++) {
-            row[i] = skep_prng_below(&prng, 8) == 0 ? -HUGE_VAL : (double)skep_prng_below(&prng, 1 + seed % 40);
+            row[i] = skep_prng_below(&prng, 8) == 0 ? -HUGE_VAL
+                                                    : (double)skep_prng_below(&prng, 1 + seed % 40);
             sorted[i] = (struct skep_ranked){row[i], i};
         }
         qsort(sorted, count, sizeof *sorted, worse);
         while (at < count) {
             size_t want = 1 + (size_t)skep_prng_below(&prng, 20);
-            size_t n = skep_rank_next(got + at, SKEP_MIN(want, count - at), row, count, at > 0 ? &got[at - 1] : NULL);
+            size_t n = skep_rank_next(got + at, SKEP_MIN(want, count - at), row, count,
+                                      at > 0 ? &got[at - 1] : NULL);
 
             assert_true(n > 0);
             at += n;

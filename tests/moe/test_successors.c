@@ -26,14 +26,16 @@ static skep_bytes pair(const char *uid, const char *peer)
     return made; /* freed by put() */
 }
 
-static void put(struct skep_dht_value *value, const char *subkey_hex, skep_bytes bytes, double expiration)
+static void put(struct skep_dht_value *value, const char *subkey_hex, skep_bytes bytes,
+                double expiration)
 {
     skep_bytes subkey = test_unhex(subkey_hex);
 
     assert_int_equal(skep_dht_value_put(value, subkey, bytes, expiration, 0, NULL), 1);
 }
 
-static void put_pair(struct skep_dht_value *value, const char *subkey_hex, const char *uid, const char *peer)
+static void put_pair(struct skep_dht_value *value, const char *subkey_hex, const char *uid,
+                     const char *peer)
 {
     skep_bytes bytes = pair(uid, peer);
 
@@ -49,12 +51,15 @@ static struct skep_dht_value *new_value(void)
     return value;
 }
 
-static struct skep_moe_successors *decode(struct skep_dht_value *value, const char *prefix, struct skep_successors_dropped *dropped)
+static struct skep_moe_successors *decode(struct skep_dht_value *value, const char *prefix,
+                                          struct skep_successors_dropped *dropped)
 {
     struct skep_moe_successors *found;
 
     *dropped = (struct skep_successors_dropped){0};
-    assert_int_equal(skep_successors_decode(&found, &skep_mem_std, skep_bytes_str(prefix), value, 100, NULL, dropped), 0);
+    assert_int_equal(skep_successors_decode(&found, &skep_mem_std, skep_bytes_str(prefix), value,
+                                            100, NULL, dropped),
+                     0);
     skep_dht_value_unref(value);
     return found;
 }
@@ -95,17 +100,17 @@ static void what_is_no_entry_is_dropped_and_counted(void **state)
 
     (void)state;
     put_pair(value, "05", "ffn.3.5", peer_a);
-    put_pair(value, "a135", "ffn.3.5", peer_a);     /* subkey "5" */
+    put_pair(value, "a135", "ffn.3.5", peer_a);               /* subkey "5" */
     put_pair(value, "cb4016000000000000", "ffn.3.5", peer_a); /* 5.5 */
-    put_pair(value, "fe", "ffn.3.5", peer_a);       /* -2 */
-    put(value, "06", test_unhex("a161"), 200);      /* a text */
-    put(value, "07", test_unhex("92a161a162"), 200); /* a list */
-    put(value, "08", test_unhex("c0"), 200);        /* nil, but no mark */
-    put(value, "09", test_unhex("c1"), 200);        /* no msgpack at all */
-    put_pair(value, "0a", "ffn.3.010", peer_a);     /* no uid */
-    put_pair(value, "0b", "ffn.3.12", peer_a);      /* another coordinate */
-    put_pair(value, "0c", "gfn.3.12", peer_a);      /* another prefix */
-    put_pair(value, "01", "ffn.3.10", peer_a);      /* its coordinate, but not up to a dot */
+    put_pair(value, "fe", "ffn.3.5", peer_a);                 /* -2 */
+    put(value, "06", test_unhex("a161"), 200);                /* a text */
+    put(value, "07", test_unhex("92a161a162"), 200);          /* a list */
+    put(value, "08", test_unhex("c0"), 200);                  /* nil, but no mark */
+    put(value, "09", test_unhex("c1"), 200);                  /* no msgpack at all */
+    put_pair(value, "0a", "ffn.3.010", peer_a);               /* no uid */
+    put_pair(value, "0b", "ffn.3.12", peer_a);                /* another coordinate */
+    put_pair(value, "0c", "gfn.3.12", peer_a);                /* another prefix */
+    put_pair(value, "01", "ffn.3.10", peer_a); /* its coordinate, but not up to a dot */
     put_pair(value, "0d", "ffn.3.13", "no peer id");
     put_pair(value, "0e", "ffn.3.14", "");
     bytes = pair("ffn.3.15", peer_a);

@@ -14,11 +14,13 @@ static skep_bytes text_of(const json_t *vector)
 static void uids_and_prefixes_are_those_of_hivemind(void **state)
 {
     /* One of its integers is above 64 bits, which jansson reads only as a real. */
-    json_t *vectors = json_load_file("tests/vectors/moe.json", JSON_DECODE_INT_AS_REAL, NULL), *vector;
+    json_t *vectors = json_load_file("tests/vectors/moe.json", JSON_DECODE_INT_AS_REAL, NULL),
+           *vector;
     size_t i;
 
     (void)state;
-    json_array_foreach(test_get(vectors, "grammar"), i, vector) {
+    json_array_foreach(test_get(vectors, "grammar"), i, vector)
+    {
         skep_bytes text = text_of(vector), prefix;
         const json_t *split = test_get(vector, "split_uid");
         bool uid = json_is_true(test_get(vector, "is_valid_uid"));
@@ -26,11 +28,13 @@ static void uids_and_prefixes_are_those_of_hivemind(void **state)
 
         assert_int_equal(skep_uid_check(text, NULL, 0), uid ? 0 : SKEP_EUID);
         assert_int_equal(skep_uid_valid(text, NULL), uid);
-        assert_int_equal(skep_prefix_check(text, NULL, 0), json_is_true(test_get(vector, "is_valid_prefix")) ? 0 : SKEP_EPREFIX);
+        assert_int_equal(skep_prefix_check(text, NULL, 0),
+                         json_is_true(test_get(vector, "is_valid_prefix")) ? 0 : SKEP_EPREFIX);
         if (!json_is_array(split))
             continue;
         assert_true(skep_uid_split(text, &prefix, &number));
-        assert_true(skep_bytes_equal(prefix, skep_bytes_str(json_string_value(json_array_get(split, 0)))));
+        assert_true(
+            skep_bytes_equal(prefix, skep_bytes_str(json_string_value(json_array_get(split, 0)))));
         if (json_number_value(json_array_get(split, 1)) < 1e18)
             assert_true((double)number == json_number_value(json_array_get(split, 1)));
         else
@@ -47,7 +51,8 @@ static void errors_say_what_is_wrong_and_where(void **state)
         bool prefix;
     } cases[] = {
         {"ffn.01", "\"ffn.01\": number 1 (at byte 4) has a leading zero", false},
-        {"ffn.1.x", "\"ffn.1.x\": number 2 (at byte 6) has something in it that is no digit", false},
+        {"ffn.1.x", "\"ffn.1.x\": number 2 (at byte 6) has something in it that is no digit",
+         false},
         {"ffn.1x", "\"ffn.1x\": number 1 (at byte 5) has something in it that is no digit", false},
         {"ffn..1", "\"ffn..1\": number 1 (at byte 4) is empty", false},
         {"ffn", "\"ffn\": a uid needs a number after its name, as in name.0", false},
@@ -64,9 +69,11 @@ static void errors_say_what_is_wrong_and_where(void **state)
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(cases); i++) {
         if (cases[i].prefix)
-            assert_int_equal(skep_prefix_check(skep_bytes_str(cases[i].text), why, sizeof why), SKEP_EPREFIX);
+            assert_int_equal(skep_prefix_check(skep_bytes_str(cases[i].text), why, sizeof why),
+                             SKEP_EPREFIX);
         else
-            assert_int_equal(skep_uid_check(skep_bytes_str(cases[i].text), why, sizeof why), SKEP_EUID);
+            assert_int_equal(skep_uid_check(skep_bytes_str(cases[i].text), why, sizeof why),
+                             SKEP_EUID);
         assert_string_equal(why, cases[i].why);
     }
     assert_int_equal(skep_uid_check(skep_bytes_str("ffn.1"), why, sizeof why), 0);
@@ -82,7 +89,8 @@ static void a_uid_one_byte_too_long_is_refused(void **state)
     memset(text, '1', sizeof text);
     memcpy(text, "ffn.", 4);
     assert_int_equal(skep_uid_check(skep_bytes_of(text, SKEP_UID_LEN_MAX), why, sizeof why), 0);
-    assert_int_equal(skep_uid_check(skep_bytes_of(text, SKEP_UID_LEN_MAX + 1), why, sizeof why), SKEP_EUID);
+    assert_int_equal(skep_uid_check(skep_bytes_of(text, SKEP_UID_LEN_MAX + 1), why, sizeof why),
+                     SKEP_EUID);
     assert_false(skep_uid_valid(skep_bytes_of(text, SKEP_UID_LEN_MAX + 1), NULL));
     assert_non_null(strstr(why, "too long"));
 }

@@ -66,7 +66,8 @@ static void one_on_close(void *user, struct skep_yamux_stream *stream, int rc)
     seen->rc = rc;
 }
 
-static const struct skep_yamux_stream_events one_stream_events = {one_on_data, one_on_writable, one_on_eof, one_on_close};
+static const struct skep_yamux_stream_events one_stream_events = {one_on_data, one_on_writable,
+                                                                  one_on_eof, one_on_close};
 
 static struct seen *one_new_seen(struct one_session *one)
 {
@@ -121,7 +122,8 @@ static inline void one_end(struct one_session *one)
 }
 
 /* A frame arrives; its data are zeros. */
-static inline int one_get(struct one_session *one, unsigned type, unsigned flags, uint32_t id, uint32_t length)
+static inline int one_get(struct one_session *one, unsigned type, unsigned flags, uint32_t id,
+                          uint32_t length)
 {
     static uint8_t frame[SKEP_YAMUX_HEADER_LEN + (1 << 20)];
     size_t len = SKEP_YAMUX_HEADER_LEN + (type == SKEP_YAMUX_DATA ? length : 0);
@@ -148,13 +150,14 @@ static inline const char *one_sent(struct one_session *one)
             if (!event.is_header)
                 continue;
             assert_true(used + 64 < sizeof text);
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s%s%s%s %u %u;",
-                                     (const char *[]){"data", "window", "ping", "away"}[event.frame.type],
-                                     event.frame.flags & SKEP_YAMUX_SYN ? " S" : "",
-                                     event.frame.flags & SKEP_YAMUX_ACK ? " A" : "",
-                                     event.frame.flags & SKEP_YAMUX_FIN ? " F" : "",
-                                     event.frame.flags & SKEP_YAMUX_RST ? " R" : "", event.frame.stream_id,
-                                     event.frame.length);
+            used += (size_t)snprintf(
+                text + used, sizeof text - used, "%s%s%s%s%s %u %u;",
+                (const char *[]){"data", "window", "ping", "away"}[event.frame.type],
+                event.frame.flags & SKEP_YAMUX_SYN ? " S" : "",
+                event.frame.flags & SKEP_YAMUX_ACK ? " A" : "",
+                event.frame.flags & SKEP_YAMUX_FIN ? " F" : "",
+                event.frame.flags & SKEP_YAMUX_RST ? " R" : "", event.frame.stream_id,
+                event.frame.length);
         }
         assert_int_equal(parser.state, SKEP_YAMUX_EXPECT_HEADER); /* whole frames only */
         assert_int_equal(parser.header_len, 0);
@@ -167,7 +170,8 @@ static inline struct seen *one_open(struct one_session *one)
 {
     struct seen *seen = one_new_seen(one);
 
-    assert_int_equal(skep_yamux_open(one->session, &seen->stream, &one_stream_events, seen, 1000), 0);
+    assert_int_equal(skep_yamux_open(one->session, &seen->stream, &one_stream_events, seen, 1000),
+                     0);
     return seen;
 }
 

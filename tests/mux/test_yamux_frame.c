@@ -22,10 +22,10 @@ static uint16_t flags_of(const json_t *frame)
     const json_t *name;
     size_t i;
 
-    json_array_foreach(test_get(frame, "flags"), i, name)
-        for (unsigned bit = 0; bit < 4; bit++)
-            if (strcmp(json_string_value(name), flag_names[bit]) == 0)
-                flags = (uint16_t)(flags | 1u << bit);
+    json_array_foreach(test_get(frame, "flags"), i,
+                       name) for (unsigned bit = 0; bit < 4;
+                                  bit++) if (strcmp(json_string_value(name), flag_names[bit]) == 0)
+        flags = (uint16_t)(flags | 1u << bit);
     return flags;
 }
 
@@ -36,12 +36,14 @@ static uint32_t number(const json_t *frame, const char *key)
 
 static void check_frame(const json_t *vector)
 {
-    skep_bytes header = test_unhex(test_str(vector, "header")), body = test_unhex(test_str(vector, "body")), in;
+    skep_bytes header = test_unhex(test_str(vector, "header")),
+               body = test_unhex(test_str(vector, "body")), in;
     struct skep_yamux_parser parser = {0};
     struct skep_yamux_event event;
     uint8_t written[SKEP_YAMUX_HEADER_LEN];
 
-    skep_yamux_put_header(written, type_of(vector), flags_of(vector), number(vector, "stream"), number(vector, "length"));
+    skep_yamux_put_header(written, type_of(vector), flags_of(vector), number(vector, "stream"),
+                          number(vector, "length"));
     assert_memory_equal(written, header.data, sizeof written);
     in = header;
     assert_int_equal(skep_yamux_next(&parser, &in, &event), 1);
@@ -70,10 +72,10 @@ static void frames_are_those_of_the_vectors(void **state)
     json_array_foreach(test_get(test_vectors("transport.json"), "yamux_headers"), i, frame)
         check_frame(frame);
     assert_true(i > 10);
-    json_array_foreach(test_get(test_get(test_vectors("transport.json"), "live_dial"), "frames"), i, frame)
-        check_frame(frame);
-    json_array_foreach(test_get(test_get(test_vectors("transport.json"), "live_accept"), "frames"), i, frame)
-        check_frame(frame);
+    json_array_foreach(test_get(test_get(test_vectors("transport.json"), "live_dial"), "frames"), i,
+                       frame) check_frame(frame);
+    json_array_foreach(test_get(test_get(test_vectors("transport.json"), "live_accept"), "frames"),
+                       i, frame) check_frame(frame);
 }
 
 /* Headers and data of all frames, one after the other, whatever the pieces were. */
@@ -105,7 +107,8 @@ static void it_changes_nothing_where_the_bytes_are_cut(void **state)
     skep_buf_init(&in, &skep_mem_std);
     skep_buf_init(&whole, &skep_mem_std);
     skep_buf_init(&cut_up, &skep_mem_std);
-    json_array_foreach(test_get(test_get(test_vectors("transport.json"), "live_dial"), "frames"), i, frame)
+    json_array_foreach(test_get(test_get(test_vectors("transport.json"), "live_dial"), "frames"), i,
+                       frame)
     {
         skep_buf_put_bytes(&in, test_unhex(test_str(frame, "header")));
         skep_buf_put_bytes(&in, test_unhex(test_str(frame, "body")));
@@ -138,9 +141,9 @@ static void a_malformed_header_fails_for_good(void **state)
     (void)state;
     assert_int_equal(parse("010000000000000100000000"), SKEP_EPEER_FRAME); /* version */
     assert_int_equal(parse("000400000000000100000000"), SKEP_EPEER_FRAME); /* type */
-    assert_int_equal(parse("000000000000000101000000"), 1);                /* 16 MiB, the largest window */
+    assert_int_equal(parse("000000000000000101000000"), 1); /* 16 MiB, the largest window */
     assert_int_equal(parse("000000000000000101000001"), SKEP_EPEER_FRAME); /* one more */
-    assert_int_equal(parse("0001000000000001ffffffff"), 1);                /* a delta is no length */
+    assert_int_equal(parse("0001000000000001ffffffff"), 1); /* a delta is no length */
 }
 
 int main(void)

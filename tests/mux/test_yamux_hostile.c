@@ -16,7 +16,8 @@ static void assert_failed(int rc)
 
     assert_string_equal(one_sent(&one), "away 0 1;");
     assert_int_equal(one_get(&one, PING, SYN, 0, 1), rc);
-    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0), SKEP_ECLOSED);
+    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0),
+                     SKEP_ECLOSED);
     assert_string_equal(one_sent(&one), "");
     one_end(&one);
 }
@@ -82,7 +83,8 @@ static void a_stream_frame_for_the_session_ends_the_connection(void **state)
 
 static void unknown_versions_types_and_giant_lengths_end_the_connection(void **state)
 {
-    static const char *const bad[] = {"010000000000000100000000", "000400000000000100000000", "0000000000000001ffffffff"};
+    static const char *const bad[] = {"010000000000000100000000", "000400000000000100000000",
+                                      "0000000000000001ffffffff"};
 
     (void)state;
     for (size_t i = 0; i < SKEP_COUNT_OF(bad); i++) {
@@ -180,10 +182,12 @@ static void live_streams_are_at_most_4096_whoever_opened_them(void **state)
         assert_int_equal(one_get(&one, WINDOW, SYN, 2 * i + 1, 0), 0);
     assert_int_equal(skep_yamux_stream_count(one.session), SKEP_YAMUX_STREAMS_MAX);
     assert_int_equal(one_stats(&one).streams_refused, 1);
-    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0), SKEP_ELIMIT);
+    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0),
+                     SKEP_ELIMIT);
     /* a stream that waits for its RST to leave still counts, or resets would pile up behind a peer that does not read */
     skep_yamux_reset(one.seen[7].stream);
-    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0), SKEP_ELIMIT);
+    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0),
+                     SKEP_ELIMIT);
     one_sent(&one);
     one_open(&one);
     one_end(&one);
@@ -197,14 +201,16 @@ static void we_wait_for_the_peer_after_256_streams_not_acknowledged(void **state
     one_start(&one, true);
     for (uint32_t i = 0; i < SKEP_YAMUX_OPENING_MAX; i++)
         one_open(&one);
-    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0), SKEP_ELIMIT);
+    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0),
+                     SKEP_ELIMIT);
     one_sent(&one);
     assert_int_equal(one_get(&one, WINDOW, ACK, 5, 0), 0);
     assert_int_equal(one_get(&one, WINDOW, ACK, 5, 0), 0);
     assert_int_equal(one_get(&one, WINDOW, RST, 7, 0), 0);
     one_open(&one);
     one_open(&one);
-    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0), SKEP_ELIMIT);
+    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0),
+                     SKEP_ELIMIT);
     one_end(&one);
 }
 
@@ -260,9 +266,11 @@ static void a_flood_of_pings_keeps_16_answers(void **state)
     for (uint32_t i = 0; i <= SKEP_YAMUX_PINGS_MAX; i++)
         assert_int_equal(one_get(&one, PING, SYN, 0, i), 0);
     assert_int_equal(one_stats(&one).pings_dropped, 1);
-    assert_string_equal(one_sent(&one), "ping A 0 1;ping A 0 2;ping A 0 3;ping A 0 4;ping A 0 5;ping A 0 6;ping A 0 7;"
-                                        "ping A 0 8;ping A 0 9;ping A 0 10;ping A 0 11;ping A 0 12;ping A 0 13;"
-                                        "ping A 0 14;ping A 0 15;ping A 0 16;");
+    assert_string_equal(
+        one_sent(&one),
+        "ping A 0 1;ping A 0 2;ping A 0 3;ping A 0 4;ping A 0 5;ping A 0 6;ping A 0 7;"
+        "ping A 0 8;ping A 0 9;ping A 0 10;ping A 0 11;ping A 0 12;ping A 0 13;"
+        "ping A 0 14;ping A 0 15;ping A 0 16;");
     one_end(&one);
 }
 
@@ -324,7 +332,8 @@ static int live_with(const struct skep_mem *mem, void *user)
         worst = SKEP_MIN(worst, rc);
         skep_yamux_put_header(frame, SKEP_YAMUX_DATA, SYN, (uint32_t)(2 * i + 1), 5);
         if ((rc = skep_yamux_receive(session, skep_bytes_of(frame, sizeof frame), 1)) < 0)
-            fail_msg("a stream that finds no memory is refused; it is not the peer's fault: %s", skep_error_name(rc));
+            fail_msg("a stream that finds no memory is refused; it is not the peer's fault: %s",
+                     skep_error_name(rc));
     }
     while (skep_yamux_pull(session, out, sizeof out) > 0)
         ;

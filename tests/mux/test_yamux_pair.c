@@ -41,7 +41,8 @@ static void on_data(void *user, struct skep_yamux_stream *stream, skep_bytes dat
 
     assert_false(end->eof);
     for (size_t i = 0; i < data.len; i++)
-        assert_int_equal(data.data[i], pattern(skep_yamux_stream_id(stream), theirs, end->received + i));
+        assert_int_equal(data.data[i],
+                         pattern(skep_yamux_stream_id(stream), theirs, end->received + i));
     end->received += data.len;
     end->unconsumed += data.len;
 }
@@ -97,7 +98,8 @@ static const struct skep_yamux_events events = {on_stream, NULL, now_us};
 static void write_some(struct end *end)
 {
     static uint8_t bytes[100000];
-    uint64_t left = end->to_send - end->sent, most = skep_prng_below(end->party->prng, sizeof bytes);
+    uint64_t left = end->to_send - end->sent,
+             most = skep_prng_below(end->party->prng, sizeof bytes);
     size_t n = (size_t)SKEP_MIN(left, most);
     uint32_t id = skep_yamux_stream_id(end->stream);
 
@@ -135,10 +137,12 @@ static void use_end(struct end *end)
 
 static void pull_some(struct party *party)
 {
-    size_t room = WIRE_MAX - party->wire_len, cap = 64 + (size_t)skep_prng_below(party->prng, 70000);
+    size_t room = WIRE_MAX - party->wire_len,
+           cap = 64 + (size_t)skep_prng_below(party->prng, 70000);
 
     if (room >= 64)
-        party->wire_len += skep_yamux_pull(party->session, party->wire + party->wire_len, SKEP_MIN(room, cap));
+        party->wire_len +=
+            skep_yamux_pull(party->session, party->wire + party->wire_len, SKEP_MIN(room, cap));
 }
 
 static bool deliver_some(struct party *from, struct party *to)
@@ -222,8 +226,8 @@ static void run(uint64_t seed)
         pull_some(&b);
         moved = deliver_some(&a, &b);
         moved |= deliver_some(&b, &a);
-        if (!moved && to_open == 0 && all_closed(&a) && all_closed(&b) && !skep_yamux_has_output(a.session) &&
-            !skep_yamux_has_output(b.session))
+        if (!moved && to_open == 0 && all_closed(&a) && all_closed(&b) &&
+            !skep_yamux_has_output(a.session) && !skep_yamux_has_output(b.session))
             break;
     }
     assert_int_equal(skep_yamux_stream_count(a.session), 0);

@@ -4,7 +4,12 @@
 
 #include "base/map.h"
 
-enum { DATA = SKEP_YAMUX_DATA, WINDOW = SKEP_YAMUX_WINDOW_UPDATE, PING = SKEP_YAMUX_PING, AWAY = SKEP_YAMUX_GO_AWAY };
+enum {
+    DATA = SKEP_YAMUX_DATA,
+    WINDOW = SKEP_YAMUX_WINDOW_UPDATE,
+    PING = SKEP_YAMUX_PING,
+    AWAY = SKEP_YAMUX_GO_AWAY
+};
 enum { SYN = SKEP_YAMUX_SYN, ACK = SKEP_YAMUX_ACK, FIN = SKEP_YAMUX_FIN, RST = SKEP_YAMUX_RST };
 
 static struct one_session one;
@@ -176,7 +181,8 @@ static void nothing_is_sent_past_the_peers_window(void **state)
     struct seen *s = one_open(&one);
 
     one_write(s, 300000);
-    assert_string_equal(one_sent(&one), "data S 1 65507;data 1 65507;data 1 65507;data 1 65507;data 1 116;");
+    assert_string_equal(one_sent(&one),
+                        "data S 1 65507;data 1 65507;data 1 65507;data 1 65507;data 1 116;");
     assert_int_equal(skep_yamux_queued(s->stream), 300000 - SKEP_YAMUX_WINDOW);
     assert_int_equal(one_get(&one, WINDOW, ACK, 1, 1000), 0);
     assert_string_equal(one_sent(&one), "data 1 1000;");
@@ -212,9 +218,10 @@ static void streams_take_turns(void **state)
     one_start(&one, true);
     for (int i = 0; i < 3; i++)
         one_write(one_open(&one), i == 0 ? 200000 : 70000);
-    assert_string_equal(one_sent(&one),
-                        "data S 1 65507;data S 3 65507;data S 5 65507;data 1 65507;data 3 4493;data 5 4493;"
-                        "data 1 56497;data 1 12489;");
+    assert_string_equal(
+        one_sent(&one),
+        "data S 1 65507;data S 3 65507;data S 5 65507;data 1 65507;data 3 4493;data 5 4493;"
+        "data 1 56497;data 1 12489;");
     one_end(&one);
 }
 
@@ -334,7 +341,8 @@ static void after_a_go_away_no_stream_is_opened(void **state)
     one_sent(&one);
     assert_int_equal(one_get(&one, AWAY, 0, 0, 0), 0);
     assert_true(skep_yamux_going_away(one.session));
-    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0), SKEP_ECLOSED);
+    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0),
+                     SKEP_ECLOSED);
     assert_int_equal(one_get(&one, DATA, ACK, 1, 10), 0); /* the open one goes on */
     assert_int_equal(one.seen[0].data_len, 10);
     assert_int_equal(one_get(&one, AWAY, 0, 0, 1), SKEP_ELOST);
@@ -350,7 +358,8 @@ static void our_go_away_refuses_the_peers_streams(void **state)
     one_start(&one, true);
     skep_yamux_go_away(one.session, SKEP_YAMUX_NORMAL);
     assert_string_equal(one_sent(&one), "away 0 0;");
-    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0), SKEP_ECLOSED);
+    assert_int_equal(skep_yamux_open(one.session, &stream, &one_stream_events, NULL, 0),
+                     SKEP_ECLOSED);
     assert_int_equal(one_get(&one, WINDOW, SYN, 2, 0), 0);
     assert_string_equal(one_sent(&one), "window R 2 0;");
     assert_int_equal(one.seen_count, 0);
@@ -450,9 +459,11 @@ static void the_frames_of_a_live_p2pd_are_accepted(void **state)
 
         one_start(&one, is_client);
         one.auto_accept = true;
-        json_array_foreach(test_get(test_get(test_vectors("transport.json"), runs[run]), "frames"), i, frame)
+        json_array_foreach(test_get(test_get(test_vectors("transport.json"), runs[run]), "frames"),
+                           i, frame)
         {
-            skep_bytes header = test_unhex(test_str(frame, "header")), body = test_unhex(test_str(frame, "body"));
+            skep_bytes header = test_unhex(test_str(frame, "header")),
+                       body = test_unhex(test_str(frame, "body"));
             bool is_syn = (header.data[3] & SYN) != 0 && header.data[1] != SKEP_YAMUX_PING;
 
             if (strcmp(test_str(frame, "dir"), "recv") == 0) {

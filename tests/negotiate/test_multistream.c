@@ -56,7 +56,8 @@ static const struct exchange exchanges[] = {
     {HEADER HEADER NOISE, HEADER NOISE, true, false, SKEP_EPEER_PROTO, 8, NULL},
 };
 
-static void start(struct skep_multistream *ms, const struct exchange *e, const struct skep_mem *mem, struct skep_buf *out)
+static void start(struct skep_multistream *ms, const struct exchange *e, const struct skep_mem *mem,
+                  struct skep_buf *out)
 {
     if (e->is_dialer)
         skep_multistream_dial(ms, mem, noise_only, 1, out);
@@ -208,7 +209,9 @@ static const char *lookup_nothing(void *user, skep_bytes protocol)
 
 static void what_p2pd_proposes_when_all_is_refused_is_answered_with_na(void **state)
 {
-    json_t *socket = test_get(test_get(test_vectors("transport.json"), "live_accept_noise_refused"), "socket"), *step;
+    json_t *socket = test_get(test_get(test_vectors("transport.json"), "live_accept_noise_refused"),
+                              "socket"),
+           *step;
     struct skep_buf out, expected;
     struct skep_multistream ms;
     size_t i, asked = 0;
@@ -263,9 +266,11 @@ static void a_token_above_1024_bytes_is_refused(void **state)
         for (size_t i = 0; i + 1 < len; i++)
             skep_buf_put_u8(&in, 'a');
         skep_buf_put_u8(&in, '\n');
-        assert_int_equal(listen_to(in.data, in.len), len > SKEP_NEGOTIATE_TOKEN_MAX ? SKEP_EPEER_LIMIT : 0);
+        assert_int_equal(listen_to(in.data, in.len),
+                         len > SKEP_NEGOTIATE_TOKEN_MAX ? SKEP_EPEER_LIMIT : 0);
         /* the length alone is enough to refuse it */
-        assert_int_equal(listen_to(in.data, 22), len > SKEP_NEGOTIATE_TOKEN_MAX ? SKEP_EPEER_LIMIT : 0);
+        assert_int_equal(listen_to(in.data, 22),
+                         len > SKEP_NEGOTIATE_TOKEN_MAX ? SKEP_EPEER_LIMIT : 0);
         skep_buf_fini(&in);
     }
     assert_int_equal(listen_to("\xff\xff", 2), SKEP_EPEER_LIMIT);

@@ -6,7 +6,8 @@
 
 static struct skep_multiaddr address(unsigned port)
 {
-    struct skep_multiaddr addr = {.kind = SKEP_ADDR_IP4, .ip = {10, 0, 0, 1}, .port = (uint16_t)port};
+    struct skep_multiaddr addr = {
+        .kind = SKEP_ADDR_IP4, .ip = {10, 0, 0, 1}, .port = (uint16_t)port};
 
     return addr;
 }
@@ -39,7 +40,8 @@ static const char *ports(struct skep_address_book *book, uint32_t number, uint64
 
     text[0] = '\0';
     for (size_t i = 0; i < count; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%u", i > 0 ? " " : "", out[i].port);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%u", i > 0 ? " " : "",
+                                 out[i].port);
     return text;
 }
 
@@ -167,7 +169,8 @@ static void the_bytes_of_all_peers_are_bounded(void **state)
 
             addr.name[i] ^= 3;
             assert_int_equal(skep_address_book_add(book, &id, &addr, 100), 0);
-            assert_true(skep_address_book_stats(book).bytes <= (size_t)20 * SKEP_ADDRESS_BOOK_BYTES_PER_PEER);
+            assert_true(skep_address_book_stats(book).bytes <=
+                        (size_t)20 * SKEP_ADDRESS_BOOK_BYTES_PER_PEER);
         }
     assert_true(skep_address_book_stats(book).peers_dropped > 0);
     assert_true(mem.live_bytes <= (size_t)20 * SKEP_ADDRESS_BOOK_BYTES_PER_PEER + 1000);
@@ -187,7 +190,8 @@ static int fill(const struct skep_mem *mem, void *user)
 
         rc = skep_address_book_add(book, &id, &addr, 100);
         if (rc < 0 && i < 4)
-            assert_int_equal(skep_address_book_stats(book).peers, i); /* nobody without an address stays behind */
+            assert_int_equal(skep_address_book_stats(book).peers,
+                             i); /* nobody without an address stays behind */
     }
     skep_address_book_free(book);
     return rc;

@@ -11,17 +11,22 @@ static void our_key_messages_are_theirs(void **state)
     size_t i;
 
     (void)state;
-    json_array_foreach(vectors, i, vector) {
+    json_array_foreach(vectors, i, vector)
+    {
         struct skep_identity identity;
         SkepLibp2p__PublicKey *theirs;
         enum skep_key_type type;
         skep_bytes data;
         uint8_t packed[SKEP_PUBLIC_KEY_MESSAGE_MAX];
 
-        assert_int_equal(skep_identity_parse(&identity, &skep_mem_std, test_unhex(test_str(vector, "identity_file"))), 0);
-        theirs = skep_libp2p__public_key__unpack(NULL, identity.public_key.len, identity.public_key.data);
+        assert_int_equal(skep_identity_parse(&identity, &skep_mem_std,
+                                             test_unhex(test_str(vector, "identity_file"))),
+                         0);
+        theirs = skep_libp2p__public_key__unpack(NULL, identity.public_key.len,
+                                                 identity.public_key.data);
         assert_non_null(theirs);
-        assert_int_equal(skep_public_key_parse(skep_buf_view(&identity.public_key), &type, &data), 0);
+        assert_int_equal(skep_public_key_parse(skep_buf_view(&identity.public_key), &type, &data),
+                         0);
         assert_int_equal(theirs->type, type);
         assert_true(skep_bytes_equal(data, skep_bytes_of(theirs->data.data, theirs->data.len)));
         assert_int_equal(skep_libp2p__public_key__pack(theirs, packed), identity.public_key.len);
@@ -56,7 +61,8 @@ static void what_we_take_they_write_alike(void **state)
             continue;
         taken++;
         theirs = skep_libp2p__public_key__unpack(NULL, len, text);
-        if (!theirs || skep_libp2p__public_key__pack(theirs, packed) != len || memcmp(packed, text, len) != 0)
+        if (!theirs || skep_libp2p__public_key__pack(theirs, packed) != len ||
+            memcmp(packed, text, len) != 0)
             fail_msg("SKEP_SEED=%llu: %s", (unsigned long long)seed, test_hex(text, len));
         skep_libp2p__public_key__free_unpacked(theirs, NULL);
     }

@@ -4,12 +4,14 @@
 #include "peer/multiaddr.h"
 
 #define PEER_TEXT "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
-#define PEER_HEX "a503260024080112202ffa35a99d3a3cfbb17bb7c1dc5561b18a8dcca4df38dc613ea859c37eb1336b"
+#define PEER_HEX                                                                                   \
+    "a503260024080112202ffa35a99d3a3cfbb17bb7c1dc5561b18a8dcca4df38dc613ea859c37eb1336b"
 
 static const struct {
     const char *text, *hex;
 } vectors[] = {
-    {"/ip4/127.0.0.1/tcp/45225", "047f00000106b0a9"}, /* as a live p2pd sent it, transport.json "kad" */
+    {"/ip4/127.0.0.1/tcp/45225",
+     "047f00000106b0a9"}, /* as a live p2pd sent it, transport.json "kad" */
     {"/ip4/0.0.0.0/tcp/0", "0400000000060000"},
     {"/ip4/255.255.255.255/tcp/65535", "04ffffffff06ffff"},
     {"/ip6/::1/tcp/80", "2900000000000000000000000000000001060050"},
@@ -40,7 +42,8 @@ static void texts_and_binaries_are_the_same_address(void **state)
         assert_string_equal(test_hex(binary, len), vectors[i].hex);
         len = skep_multiaddr_encode(binary, &parsed, false);
         assert_memory_equal(test_hex(binary, len), vectors[i].hex, 2 * len);
-        assert_int_equal(len, strlen(vectors[i].hex) / 2 - (parsed.peer.len > 0 ? strlen(PEER_HEX) / 2 : 0));
+        assert_int_equal(len, strlen(vectors[i].hex) / 2 -
+                                  (parsed.peer.len > 0 ? strlen(PEER_HEX) / 2 : 0));
         assert_true(skep_multiaddr_valid(test_unhex(vectors[i].hex)));
     }
 }
@@ -53,14 +56,19 @@ static void an_older_name_and_a_cid_name_the_same_peer(void **state)
     assert_int_equal(skep_multiaddr_parse(&a, "/ip4/1.2.3.4/tcp/5/p2p/" PEER_TEXT), 0);
     assert_int_equal(skep_multiaddr_parse(&b, "/ip4/1.2.3.4/tcp/5/ipfs/" PEER_TEXT), 0);
     assert_memory_equal(&a, &b, sizeof a);
-    assert_int_equal(skep_multiaddr_parse(&b, "/ip4/1.2.3.4/tcp/5/p2p/bafzaajaiaejcal72gwuz2or47oyxxn6b3rkwdmmkrxgkjxzy3rqt5kczyn7lcm3l"), 0);
+    assert_int_equal(
+        skep_multiaddr_parse(
+            &b,
+            "/ip4/1.2.3.4/tcp/5/p2p/bafzaajaiaejcal72gwuz2or47oyxxn6b3rkwdmmkrxgkjxzy3rqt5kczyn7lcm3l"),
+        0);
     assert_memory_equal(&a, &b, sizeof a);
 }
 
 static void same_compares_what_would_be_dialled(void **state)
 {
-    static const char *const texts[] = {"/ip4/1.2.3.4/tcp/5", "/ip4/1.2.3.5/tcp/5", "/ip4/1.2.3.4/tcp/6", "/ip6/102:304::/tcp/5",
-                                        "/dns4/a/tcp/5", "/dns6/a/tcp/5", "/dns/a/tcp/5", "/dns/b/tcp/5"};
+    static const char *const texts[] = {
+        "/ip4/1.2.3.4/tcp/5", "/ip4/1.2.3.5/tcp/5", "/ip4/1.2.3.4/tcp/6", "/ip6/102:304::/tcp/5",
+        "/dns4/a/tcp/5",      "/dns6/a/tcp/5",      "/dns/a/tcp/5",       "/dns/b/tcp/5"};
     struct skep_multiaddr a, b;
 
     (void)state;
@@ -78,14 +86,48 @@ static void same_compares_what_would_be_dialled(void **state)
 static void texts_that_we_cannot_dial_are_refused(void **state)
 {
     static const char *const bad[] = {
-        "", "/", "//", "ip4/1.2.3.4/tcp/5", "/ip4", "/ip4/", "/ip4/1.2.3.4", "/ip4/1.2.3.4/", "/ip4/1.2.3.4/tcp", "/ip4/1.2.3.4/tcp/",
-        "/ip4/1.2.3.4/tcp/5/", "/ip4/1.2.3.4/tcp/65536", "/ip4/1.2.3.4/tcp/-1", "/ip4/1.2.3.4/tcp/+1", "/ip4/1.2.3.4/tcp/ 1",
-        "/ip4/1.2.3.4/tcp/000001", "/ip4/1.2.3.4/tcp/1x", "/ip4/1.2.3/tcp/5", "/ip4/1.2.3.256/tcp/5", "/ip4/::1/tcp/5", "/ip6/1.2.3.4/tcp/5",
-        "/ip6/1::2::3/tcp/5", "/ip6/fe80::1%eth0/tcp/5", "/ip4/1.2.3.4/udp/5", "/ip4/1.2.3.4/udp/5/quic-v1", "/ip4/1.2.3.4/tcp/5/ws",
-        "/ip4/1.2.3.4/tcp/5/p2p", "/ip4/1.2.3.4/tcp/5/p2p/", "/ip4/1.2.3.4/tcp/5/p2p/x", "/ip4/1.2.3.4/tcp/5/p2p/" PEER_TEXT "/",
-        "/ip4/1.2.3.4/tcp/5/p2p/" PEER_TEXT "/p2p-circuit", "/ip4/1.2.3.4/tcp/5/tls/" PEER_TEXT, "/dns4//tcp/5", "/dns4/a b/tcp/5",
-        "/dns4/\xc3\xa9/tcp/5", "/dns4/.a/tcp/5", "/dns4/a\x1b/tcp/5", "/dnsaddr/a/tcp/5", "/p2p/" PEER_TEXT, "/IP4/1.2.3.4/tcp/5",
-        "/ip4/1.2.3.4/tcp/5 ", "/ip4/1111111111111111111111111111111111111111111111111111.2.3.4/tcp/5",
+        "",
+        "/",
+        "//",
+        "ip4/1.2.3.4/tcp/5",
+        "/ip4",
+        "/ip4/",
+        "/ip4/1.2.3.4",
+        "/ip4/1.2.3.4/",
+        "/ip4/1.2.3.4/tcp",
+        "/ip4/1.2.3.4/tcp/",
+        "/ip4/1.2.3.4/tcp/5/",
+        "/ip4/1.2.3.4/tcp/65536",
+        "/ip4/1.2.3.4/tcp/-1",
+        "/ip4/1.2.3.4/tcp/+1",
+        "/ip4/1.2.3.4/tcp/ 1",
+        "/ip4/1.2.3.4/tcp/000001",
+        "/ip4/1.2.3.4/tcp/1x",
+        "/ip4/1.2.3/tcp/5",
+        "/ip4/1.2.3.256/tcp/5",
+        "/ip4/::1/tcp/5",
+        "/ip6/1.2.3.4/tcp/5",
+        "/ip6/1::2::3/tcp/5",
+        "/ip6/fe80::1%eth0/tcp/5",
+        "/ip4/1.2.3.4/udp/5",
+        "/ip4/1.2.3.4/udp/5/quic-v1",
+        "/ip4/1.2.3.4/tcp/5/ws",
+        "/ip4/1.2.3.4/tcp/5/p2p",
+        "/ip4/1.2.3.4/tcp/5/p2p/",
+        "/ip4/1.2.3.4/tcp/5/p2p/x",
+        "/ip4/1.2.3.4/tcp/5/p2p/" PEER_TEXT "/",
+        "/ip4/1.2.3.4/tcp/5/p2p/" PEER_TEXT "/p2p-circuit",
+        "/ip4/1.2.3.4/tcp/5/tls/" PEER_TEXT,
+        "/dns4//tcp/5",
+        "/dns4/a b/tcp/5",
+        "/dns4/\xc3\xa9/tcp/5",
+        "/dns4/.a/tcp/5",
+        "/dns4/a\x1b/tcp/5",
+        "/dnsaddr/a/tcp/5",
+        "/p2p/" PEER_TEXT,
+        "/IP4/1.2.3.4/tcp/5",
+        "/ip4/1.2.3.4/tcp/5 ",
+        "/ip4/1111111111111111111111111111111111111111111111111111.2.3.4/tcp/5",
     };
 
     (void)state;
@@ -101,18 +143,21 @@ static void texts_that_we_cannot_dial_are_refused(void **state)
 static void other_protocols_are_walked_over(void **state)
 {
     static const char *const known[] = {
-        "047f000001910210e1",             /* ip4 udp */
-        "047f000001910210e1cc03",         /* and quic-v1 */
-        "047f000001910210e1cc03d103",     /* and webtransport */
-        "047f00000106b0a9dd03",           /* tcp ws */
+        "047f000001910210e1",               /* ip4 udp */
+        "047f000001910210e1cc03",           /* and quic-v1 */
+        "047f000001910210e1cc03d103",       /* and webtransport */
+        "047f00000106b0a9dd03",             /* tcp ws */
         "047f00000106b0a9" PEER_HEX "a202", /* through a relay */
-        "38036162630610e1",               /* dnsaddr */
-        "2a0465746830",                   /* ip6zone */
+        "38036162630610e1",                 /* dnsaddr */
+        "2a0465746830",                     /* ip6zone */
         PEER_HEX,
-        "900303612f62",                   /* unix, with a slash in it */
+        "900303612f62", /* unix, with a slash in it */
         "bd030102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425", /* onion3 */
     };
-    static const char *const unknown[] = {"", "ff7f00", "80", "047f0000", "36ff0161", "36ffffffffffffffffff01", "06b0", "047f00000106b0a9a503"};
+    static const char *const unknown[] = {"",         "ff7f00",
+                                          "80",       "047f0000",
+                                          "36ff0161", "36ffffffffffffffffff01",
+                                          "06b0",     "047f00000106b0a9a503"};
     struct skep_multiaddr addr;
 
     (void)state;
@@ -141,7 +186,8 @@ static void binaries_cut_at_each_byte_are_refused(void **state)
 
             assert_non_null(part);
             memcpy(part, whole.data, cut);
-            assert_int_equal(skep_multiaddr_decode(&addr, skep_bytes_of(part, cut)), cut == bare_len ? 0 : SKEP_EMULTIADDR);
+            assert_int_equal(skep_multiaddr_decode(&addr, skep_bytes_of(part, cut)),
+                             cut == bare_len ? 0 : SKEP_EMULTIADDR);
             free(part);
         }
     }
@@ -149,7 +195,8 @@ static void binaries_cut_at_each_byte_are_refused(void **state)
 
 static void the_longest_name_fits_and_one_more_is_refused(void **state)
 {
-    char text[SKEP_MULTIADDR_TEXT_MAX + 100], name[SKEP_DNS_NAME_MAX + 2], out[SKEP_MULTIADDR_TEXT_MAX];
+    char text[SKEP_MULTIADDR_TEXT_MAX + 100], name[SKEP_DNS_NAME_MAX + 2],
+        out[SKEP_MULTIADDR_TEXT_MAX];
     struct skep_multiaddr addr, again;
     uint8_t binary[SKEP_MULTIADDR_LEN_MAX];
 
@@ -158,11 +205,15 @@ static void the_longest_name_fits_and_one_more_is_refused(void **state)
         memset(name, 'a', len);
         name[len] = '\0';
         snprintf(text, sizeof text, "/dns4/%s/tcp/65535/p2p/%s", name, PEER_TEXT);
-        assert_int_equal(skep_multiaddr_parse(&addr, text), len == SKEP_DNS_NAME_MAX ? 0 : SKEP_EMULTIADDR);
+        assert_int_equal(skep_multiaddr_parse(&addr, text),
+                         len == SKEP_DNS_NAME_MAX ? 0 : SKEP_EMULTIADDR);
         if (len > SKEP_DNS_NAME_MAX)
             continue;
         assert_string_equal(skep_multiaddr_text(out, &addr), text);
-        assert_int_equal(skep_multiaddr_decode(&again, skep_bytes_of(binary, skep_multiaddr_encode(binary, &addr, true))), 0);
+        assert_int_equal(
+            skep_multiaddr_decode(
+                &again, skep_bytes_of(binary, skep_multiaddr_encode(binary, &addr, true))),
+            0);
         assert_memory_equal(&addr, &again, sizeof addr);
     }
 }

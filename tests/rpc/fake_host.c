@@ -122,7 +122,8 @@ static struct skep_host *host_by_id(struct fake_net *net, const struct skep_peer
     return NULL;
 }
 
-static struct skep_stream *stream_new(struct skep_host *host, const struct skep_peer_id *peer, const char *protocol)
+static struct skep_stream *stream_new(struct skep_host *host, const struct skep_peer_id *peer,
+                                      const char *protocol)
 {
     struct skep_stream *stream = calloc(1, sizeof *stream);
 
@@ -135,8 +136,9 @@ static struct skep_stream *stream_new(struct skep_host *host, const struct skep_
     return stream;
 }
 
-struct skep_stream *fake_stream_open(struct skep_host *from, struct skep_host *to, const char *protocol,
-                                     const struct skep_stream_events *events, void *user)
+struct skep_stream *fake_stream_open(struct skep_host *from, struct skep_host *to,
+                                     const char *protocol, const struct skep_stream_events *events,
+                                     void *user)
 {
     struct skep_stream *stream = stream_new(from, &to->identity.id, protocol);
 
@@ -151,7 +153,8 @@ struct skep_stream *fake_stream_open(struct skep_host *from, struct skep_host *t
 
 void fake_host_lose(struct skep_host *host)
 {
-    SKEP_LIST_EACH (&host->streams, node, after) {
+    SKEP_LIST_EACH(&host->streams, node, after)
+    {
         struct skep_stream *stream = SKEP_LIST_ITEM(node, struct skep_stream, entry);
 
         stream->lost = true;
@@ -249,7 +252,8 @@ static void on_turn(struct skep_timer *timer)
     for (size_t budget = 100000; budget > 0 && !idle; budget--) {
         idle = true;
         for (size_t i = 0; i < net->host_count && idle; i++) {
-            SKEP_LIST_EACH (&net->hosts[i]->streams, node, after) {
+            SKEP_LIST_EACH(&net->hosts[i]->streams, node, after)
+            {
                 idle = step(SKEP_LIST_ITEM(node, struct skep_stream, entry));
                 if (!idle)
                     break;
@@ -265,7 +269,8 @@ const struct skep_identity *skep_host_identity(const struct skep_host *host)
     return &host->identity;
 }
 
-int skep_host_open(struct skep_host *host, struct skep_stream **out, const struct skep_peer_id *peer, const char *protocol,
+int skep_host_open(struct skep_host *host, struct skep_stream **out,
+                   const struct skep_peer_id *peer, const char *protocol,
                    const struct skep_stream_events *events, void *user)
 {
     struct skep_host *to = host_by_id(host->net, peer);
@@ -279,7 +284,8 @@ int skep_host_open(struct skep_host *host, struct skep_stream **out, const struc
     return 0;
 }
 
-int skep_host_serve(struct skep_host *host, const char *protocol, skep_stream_handler *handler, void *user)
+int skep_host_serve(struct skep_host *host, const char *protocol, skep_stream_handler *handler,
+                    void *user)
 {
     struct served *served = calloc(1, sizeof *served);
 
@@ -303,8 +309,9 @@ void skep_host_unserve(struct skep_host *host, const char *protocol)
     }
 }
 
-int skep_host_connect(struct skep_host *host, struct skep_host_request *request, const struct skep_peer_id *peer,
-                      const struct skep_multiaddr *addr, uint64_t timeout_us)
+int skep_host_connect(struct skep_host *host, struct skep_host_request *request,
+                      const struct skep_peer_id *peer, const struct skep_multiaddr *addr,
+                      uint64_t timeout_us)
 {
     (void)timeout_us;
     request->peer = peer ? *peer : (struct skep_peer_id){.len = (uint8_t)addr->port};
@@ -321,14 +328,16 @@ void skep_host_cancel(struct skep_host *host, struct skep_host_request *request)
     request->state = NULL;
 }
 
-void skep_host_hint(struct skep_host *host, const struct skep_peer_id *peer, const struct skep_peer_id *via)
+void skep_host_hint(struct skep_host *host, const struct skep_peer_id *peer,
+                    const struct skep_peer_id *via)
 {
     (void)host;
     (void)peer;
     (void)via;
 }
 
-int skep_host_peer_info(const struct skep_host *host, const struct skep_peer_id *peer, struct skep_peer_info *out)
+int skep_host_peer_info(const struct skep_host *host, const struct skep_peer_id *peer,
+                        struct skep_peer_info *out)
 {
     (void)host;
     (void)peer;
@@ -338,7 +347,8 @@ int skep_host_peer_info(const struct skep_host *host, const struct skep_peer_id 
 
 /* ---- stream.h ---- */
 
-void skep_stream_use(struct skep_stream *stream, const struct skep_stream_events *events, void *user)
+void skep_stream_use(struct skep_stream *stream, const struct skep_stream_events *events,
+                     void *user)
 {
     stream->events = events;
     stream->user = user;

@@ -8,7 +8,8 @@
 
 #include "support/test.h"
 
-static const uint8_t call_id[SKEP_CALL_ID_LEN] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const uint8_t call_id[SKEP_CALL_ID_LEN] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                  8, 9, 10, 11, 12, 13, 14, 15};
 
 static skep_bytes whole_message(skep_bytes wire, struct skep_envelope_reader *reader)
 {
@@ -27,7 +28,8 @@ static void heads_and_bodies_are_what_hivemind_writes(void **state)
 
     (void)state;
     assert_true(json_array_size(fixed) >= 4);
-    json_array_foreach(fixed, i, item) {
+    json_array_foreach(fixed, i, item)
+    {
         skep_bytes wire = test_unhex(test_str(item, "wire"));
         struct skep_envelope_reader reader = {0};
         struct skep_envelope envelope;
@@ -37,9 +39,11 @@ static void heads_and_bodies_are_what_hivemind_writes(void **state)
         assert_int_equal(skep_envelope_parse(whole_message(wire, &reader), &envelope), 0);
         assert_memory_equal(envelope.call_id.data, call_id, sizeof call_id);
         if (envelope.kind == SKEP_ENVELOPE_CALL)
-            n = skep_envelope_call_head(made, call_id, envelope.peer, envelope.method, envelope.body.len);
+            n = skep_envelope_call_head(made, call_id, envelope.peer, envelope.method,
+                                        envelope.body.len);
         else
-            n = skep_envelope_answer_head(made, call_id, envelope.kind == SKEP_ENVELOPE_ERROR, envelope.body.len);
+            n = skep_envelope_answer_head(made, call_id, envelope.kind == SKEP_ENVELOPE_ERROR,
+                                          envelope.body.len);
         skep_bytes_copy(made + n, envelope.body);
         assert_string_equal(test_hex(made, n + envelope.body.len), test_hex(wire.data, wire.len));
     }
@@ -51,24 +55,32 @@ static void live_calls_of_hivemind_are_read(void **state)
     size_t i, read = 0;
 
     (void)state;
-    json_array_foreach(live, i, item) {
+    json_array_foreach(live, i, item)
+    {
         struct skep_envelope_reader reader = {0};
         struct skep_envelope envelope;
         const char *result;
 
         if (!json_object_get(item, "answer"))
             continue;
-        assert_int_equal(skep_envelope_parse(whole_message(test_unhex(test_str(item, "request")), &reader), &envelope), 0);
+        assert_int_equal(
+            skep_envelope_parse(whole_message(test_unhex(test_str(item, "request")), &reader),
+                                &envelope),
+            0);
         assert_int_equal(envelope.kind, SKEP_ENVELOPE_CALL);
         assert_true(skep_bytes_equal(envelope.method, skep_bytes_str(test_str(item, "proto"))));
-        assert_int_equal(skep_envelope_parse(whole_message(test_unhex(test_str(item, "answer")), &reader), &envelope), 0);
+        assert_int_equal(
+            skep_envelope_parse(whole_message(test_unhex(test_str(item, "answer")), &reader),
+                                &envelope),
+            0);
         result = test_str(item, "result");
         if (strcmp(result, "error") == 0) {
             assert_int_equal(envelope.kind, SKEP_ENVELOPE_ERROR);
             assert_true(skep_bytes_equal(envelope.body, skep_bytes_str(test_str(item, "text"))));
         } else {
             assert_int_equal(envelope.kind, SKEP_ENVELOPE_RESPONSE);
-            assert_string_equal(test_hex(envelope.body.data, envelope.body.len), test_str(item, "payload"));
+            assert_string_equal(test_hex(envelope.body.data, envelope.body.len),
+                                test_str(item, "payload"));
         }
         read++;
     }
@@ -81,15 +93,18 @@ static void a_call_without_one_of_its_three_fields_is_refused(void **state)
     size_t i, refused = 0, taken = 0;
 
     (void)state;
-    json_array_foreach(live, i, item) {
+    json_array_foreach(live, i, item)
+    {
         struct skep_envelope_reader reader = {0};
         struct skep_envelope envelope;
-        bool is_refused = strstr(test_str(item, "what"), ": refused") && json_object_get(item, "request");
+        bool is_refused =
+            strstr(test_str(item, "what"), ": refused") && json_object_get(item, "request");
         int rc;
 
         if (!json_object_get(item, "request"))
             continue;
-        rc = skep_envelope_parse(whole_message(test_unhex(test_str(item, "request")), &reader), &envelope);
+        rc = skep_envelope_parse(whole_message(test_unhex(test_str(item, "request")), &reader),
+                                 &envelope);
         assert_int_equal(rc, is_refused ? SKEP_EPEER_PROTO : 0);
         refused += is_refused;
         taken += !is_refused;
@@ -110,7 +125,8 @@ static void a_call_id_that_is_not_16_bytes_is_refused(void **state)
 
 static void a_message_comes_out_the_same_wherever_it_is_cut(void **state)
 {
-    skep_bytes wire = test_unhex(test_str(json_array_get(test_get(test_vectors("rpc.json"), "unary_fixed"), 0), "wire"));
+    skep_bytes wire = test_unhex(
+        test_str(json_array_get(test_get(test_vectors("rpc.json"), "unary_fixed"), 0), "wire"));
 
     (void)state;
     for (size_t cut = 0; cut <= wire.len; cut++) {
@@ -134,7 +150,8 @@ static void a_message_comes_out_the_same_wherever_it_is_cut(void **state)
 
 static void a_cut_message_is_malformed_and_never_read_past_its_end(void **state)
 {
-    skep_bytes wire = test_unhex(test_str(json_array_get(test_get(test_vectors("rpc.json"), "unary_fixed"), 0), "wire"));
+    skep_bytes wire = test_unhex(
+        test_str(json_array_get(test_get(test_vectors("rpc.json"), "unary_fixed"), 0), "wire"));
 
     (void)state;
     for (size_t len = 0; len < wire.len - 1; len++) {
@@ -171,10 +188,15 @@ static void a_message_above_4_mib_is_not_written(void **state)
     size_t n = skep_envelope_answer_head(head, call_id, false, SKEP_UNARY_MESSAGE_MAX - 28);
 
     (void)state;
-    assert_int_equal(n + SKEP_UNARY_MESSAGE_MAX - 28 - 4, SKEP_UNARY_MESSAGE_MAX); /* 4: the prefix */
-    assert_int_equal(skep_envelope_answer_head(head, call_id, false, SKEP_UNARY_MESSAGE_MAX - 27), 0);
-    assert_int_equal(skep_envelope_call_head(head, call_id, (skep_bytes){NULL, 0}, method, SKEP_UNARY_MESSAGE_MAX), 0);
-    assert_int_equal(skep_envelope_call_head(head, call_id, (skep_bytes){NULL, 0}, method, SIZE_MAX), 0);
+    assert_int_equal(n + SKEP_UNARY_MESSAGE_MAX - 28 - 4,
+                     SKEP_UNARY_MESSAGE_MAX); /* 4: the prefix */
+    assert_int_equal(skep_envelope_answer_head(head, call_id, false, SKEP_UNARY_MESSAGE_MAX - 27),
+                     0);
+    assert_int_equal(skep_envelope_call_head(head, call_id, (skep_bytes){NULL, 0}, method,
+                                             SKEP_UNARY_MESSAGE_MAX),
+                     0);
+    assert_int_equal(
+        skep_envelope_call_head(head, call_id, (skep_bytes){NULL, 0}, method, SIZE_MAX), 0);
 }
 
 /* ---- frames ---- */
@@ -185,7 +207,8 @@ static void frames_of_hivemind_are_read_and_written(void **state)
     size_t i;
 
     (void)state;
-    json_array_foreach(streams, i, item) {
+    json_array_foreach(streams, i, item)
+    {
         skep_bytes wire, in;
         struct skep_rpc_frame_reader reader = {0};
         struct skep_rpc_frame frame;
@@ -214,7 +237,8 @@ static void the_end_mark_is_hiveminds(void **state)
 
     (void)state;
     skep_rpc_frame_head(head, SKEP_RPC_FRAME_ERROR, 0);
-    assert_string_equal(test_hex(head, sizeof head), test_str(test_get(test_vectors("rpc.json"), "stream_end_marker"), "hex"));
+    assert_string_equal(test_hex(head, sizeof head),
+                        test_str(test_get(test_vectors("rpc.json"), "stream_end_marker"), "hex"));
 }
 
 static void the_text_of_an_error_frame_is_read(void **state)

@@ -29,7 +29,8 @@ static void echo(void *user, struct skep_rpc_request *request)
     skep_rpc_reply(request, request->data);
 }
 
-static size_t call_many(struct world *world, struct skep_rpc *rpc, const struct skep_peer_id *peer, bool lose)
+static size_t call_many(struct world *world, struct skep_rpc *rpc, const struct skep_peer_id *peer,
+                        bool lose)
 {
     static struct tried tried[CALLS];
     size_t answered = 0;
@@ -39,7 +40,10 @@ static size_t call_many(struct world *world, struct skep_rpc *rpc, const struct 
         tried[i].call.done = on_done;
         tried[i].len = (size_t)skep_prng_below(&world->env.prng, sizeof tried[i].request);
         skep_prng_fill(&world->env.prng, tried[i].request, tried[i].len);
-        assert_int_equal(skep_rpc_call_start(rpc, &tried[i].call, peer, "C.echo", skep_bytes_of(tried[i].request, tried[i].len), 3 * SECOND), 0);
+        assert_int_equal(skep_rpc_call_start(rpc, &tried[i].call, peer, "C.echo",
+                                             skep_bytes_of(tried[i].request, tried[i].len),
+                                             3 * SECOND),
+                         0);
         world_run(world, skep_prng_below(&world->env.prng, 5) * MS);
         if (lose && i == CALLS / 2)
             skep_host_disconnect(world->nodes[1].host, &world->nodes[0].identity.id);
@@ -65,10 +69,14 @@ static void run_seed(uint64_t seed)
     assert_int_equal(skep_rpc_host_new(&b, &world.env.env, world.nodes[1].host), 0);
     assert_int_equal(skep_rpc_serve(b, "C.echo", echo, NULL), 0);
     world_knows(&world.nodes[0], &world.nodes[1]);
-    assert_int_equal(call_many(&world, a, &b->self, false), CALLS); /* the first ones wait for the connection */
-    assert_true(call_many(&world, a, &b->self, true) > 0);          /* the loss ends some; the next dial anew */
+    assert_int_equal(call_many(&world, a, &b->self, false),
+                     CALLS); /* the first ones wait for the connection */
+    assert_true(call_many(&world, a, &b->self, true) >
+                0); /* the loss ends some; the next dial anew */
     assert_int_equal(call_many(&world, a, &b->self, false), CALLS);
-    assert_int_equal(skep_rpc_call_start(a, &refused.call, &b->self, "C.none", skep_bytes_str("x"), 3 * SECOND), 0);
+    assert_int_equal(
+        skep_rpc_call_start(a, &refused.call, &b->self, "C.none", skep_bytes_str("x"), 3 * SECOND),
+        0);
     world_run(&world, SECOND);
     assert_int_equal(refused.rc, SKEP_EPEER_UNSUPPORTED);
     assert_true(a->ops->rtt_us(a, &b->self) > 0);

@@ -16,8 +16,8 @@ struct end {
     int rc;
     char text[64];
     uint8_t sum;
-    bool keep;        /* consume nothing */
-    bool end_on_end;  /* a handler: end when the caller has */
+    bool keep;       /* consume nothing */
+    bool end_on_end; /* a handler: end when the caller has */
     bool cancel_on_message;
 };
 
@@ -62,7 +62,8 @@ static void on_error(struct skep_rpc_stream *stream, void *user, int rc, skep_by
     (void)stream;
     end->errors++;
     end->rc = rc;
-    snprintf(end->text, sizeof end->text, "%.*s", (int)text.len, text.len > 0 ? (const char *)text.data : "");
+    snprintf(end->text, sizeof end->text, "%.*s", (int)text.len,
+             text.len > 0 ? (const char *)text.data : "");
 }
 
 static const struct skep_rpc_stream_events events = {
@@ -84,7 +85,8 @@ static void on_number(struct skep_rpc_stream *stream, void *user, skep_bytes mes
     assert_int_equal(end->rpc->ops->stream_send(stream, skep_bytes_of(answer, 2)), 0);
 }
 
-static const struct skep_rpc_stream_events sum_events = {.on_message = on_number, .on_end = on_end, .on_error = on_error};
+static const struct skep_rpc_stream_events sum_events = {
+    .on_message = on_number, .on_end = on_end, .on_error = on_error};
 
 static void on_sum(void *user, struct skep_rpc_stream *stream, const struct skep_peer_id *peer)
 {
@@ -127,7 +129,10 @@ static void teardown(struct pair *pair)
 
 static void open_to(struct pair *pair, const char *method)
 {
-    assert_int_equal(pair->a.rpc->ops->stream_open(pair->a.rpc, &pair->a.stream, fake_host_id(pair->host_b), method, &events, &pair->a), 0);
+    assert_int_equal(pair->a.rpc->ops->stream_open(pair->a.rpc, &pair->a.stream,
+                                                   fake_host_id(pair->host_b), method, &events,
+                                                   &pair->a),
+                     0);
 }
 
 static void send_number(struct pair *pair, uint8_t number)
@@ -231,12 +236,14 @@ static void what_breaks_the_rules_ends_the_call(void **state)
         bool fin;
         int rc;
     } cases[] = {
-        {"0000000000000000020805", true, SKEP_ECANCELED},                   /* FIN instead of the end mark */
-        {"0000000000000000020805010000000000000000", true, SKEP_ECANCELED}, /* FIN right behind it */
-        {"00000000000000000208", true, SKEP_ECANCELED},                     /* cut */
+        {"0000000000000000020805", true, SKEP_ECANCELED}, /* FIN instead of the end mark */
+        {"0000000000000000020805010000000000000000", true,
+         SKEP_ECANCELED},                               /* FIN right behind it */
+        {"00000000000000000208", true, SKEP_ECANCELED}, /* cut */
         {"07", false, SKEP_EPEER_FRAME},
-        {"000000000000800001", false, SKEP_EPEER_LIMIT},                    /* 8 MiB + 1 */
-        {"0100000000000000000000000000000000020805", false, SKEP_EPEER_PROTO}, /* a message behind the end mark */
+        {"000000000000800001", false, SKEP_EPEER_LIMIT}, /* 8 MiB + 1 */
+        {"0100000000000000000000000000000000020805", false,
+         SKEP_EPEER_PROTO}, /* a message behind the end mark */
     };
 
     (void)state;
@@ -270,7 +277,8 @@ static void a_slow_reader_holds_the_sender_back(void **state)
     pair.b.keep = true;
     open_to(&pair, "C.plain");
     for (size_t i = 0; i < COUNT; i++)
-        assert_int_equal(pair.a.rpc->ops->stream_send(pair.a.stream, skep_bytes_of(message, MESSAGE)), 0);
+        assert_int_equal(
+            pair.a.rpc->ops->stream_send(pair.a.stream, skep_bytes_of(message, MESSAGE)), 0);
     fake_net_run(&pair.net, SECOND);
     assert_true(pair.b.bytes >= SKEP_STREAM_UNCONSUMED_MAX);
     assert_true(pair.b.bytes <= SKEP_STREAM_UNCONSUMED_MAX + (512 << 10));
@@ -298,7 +306,9 @@ static void a_message_larger_than_the_window_gets_through(void **state)
     assert_int_equal(pair.a.rpc->ops->stream_send(pair.a.stream, skep_bytes_of(message, len)), 0);
     fake_net_run(&pair.net, SECOND);
     assert_int_equal(pair.b.bytes, len);
-    assert_int_equal(pair.a.rpc->ops->stream_send(pair.a.stream, skep_bytes_of(message, SKEP_STREAM_MESSAGE_MAX + 1)), SKEP_ESIZE);
+    assert_int_equal(pair.a.rpc->ops->stream_send(
+                         pair.a.stream, skep_bytes_of(message, SKEP_STREAM_MESSAGE_MAX + 1)),
+                     SKEP_ESIZE);
     teardown(&pair);
     free(message);
 }

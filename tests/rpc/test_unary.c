@@ -31,13 +31,16 @@ static void on_done(struct skep_rpc_call *call, int rc, skep_bytes reply)
     asked->rc = rc;
     asked->count++;
     asked->reply_len = reply.len;
-    memcpy(asked->reply, reply.len > 0 ? (const char *)reply.data : "", SKEP_MIN(reply.len, sizeof asked->reply - 1));
+    memcpy(asked->reply, reply.len > 0 ? (const char *)reply.data : "",
+           SKEP_MIN(reply.len, sizeof asked->reply - 1));
 }
 
-static int ask_for(struct pair *pair, struct asked *asked, const char *method, skep_bytes request, uint64_t timeout_us)
+static int ask_for(struct pair *pair, struct asked *asked, const char *method, skep_bytes request,
+                   uint64_t timeout_us)
 {
     asked->call.done = on_done;
-    return skep_rpc_call_start(pair->a, &asked->call, fake_host_id(pair->host_b), method, request, timeout_us);
+    return skep_rpc_call_start(pair->a, &asked->call, fake_host_id(pair->host_b), method, request,
+                               timeout_us);
 }
 
 static int ask(struct pair *pair, struct asked *asked, const char *method, const char *request)
@@ -288,7 +291,8 @@ static void calls_beyond_the_bound_wait_in_line_and_all_end(void **state)
     setup(&pair);
     assert_int_equal(skep_rpc_serve(pair.b, "C.hold", hold, &held), 0);
     for (size_t i = 0; i < CALLS; i++)
-        assert_int_equal(ask_for(&pair, &asked[i], "C.hold", skep_bytes_str("x"), SKEP_NEVER_US), 0);
+        assert_int_equal(ask_for(&pair, &asked[i], "C.hold", skep_bytes_str("x"), SKEP_NEVER_US),
+                         0);
     fake_net_run(&pair.net, SECOND);
     assert_int_equal(stats_of(pair.a).in_flight, SKEP_CALLS_PER_PEER_MAX);
     assert_int_equal(stats_of(pair.a).queued, 50);
@@ -313,7 +317,8 @@ static void a_full_line_refuses_one_more(void **state)
     (void)state;
     setup(&pair);
     for (size_t i = 0; i < CALLS; i++)
-        assert_int_equal(ask_for(&pair, &asked[i], "C.none", skep_bytes_str("x"), SKEP_NEVER_US), 0);
+        assert_int_equal(ask_for(&pair, &asked[i], "C.none", skep_bytes_str("x"), SKEP_NEVER_US),
+                         0);
     assert_int_equal(ask(&pair, &asked[CALLS], "C.none", "x"), SKEP_ELIMIT);
     for (size_t i = 0; i < CALLS; i += 2)
         skep_rpc_call_cancel(pair.a, &asked[CALLS - 1 - i].call);
@@ -356,7 +361,9 @@ static void a_queued_call_can_time_out(void **state)
     setup(&pair);
     assert_int_equal(skep_rpc_serve(pair.b, "C.hold", hold, &held), 0);
     for (size_t i = 0; i < CALLS; i++)
-        assert_int_equal(ask_for(&pair, &asked[i], "C.hold", skep_bytes_str("x"), i == CALLS - 1 ? SECOND : SKEP_NEVER_US), 0);
+        assert_int_equal(ask_for(&pair, &asked[i], "C.hold", skep_bytes_str("x"),
+                                 i == CALLS - 1 ? SECOND : SKEP_NEVER_US),
+                         0);
     fake_net_run(&pair.net, 2 * SECOND);
     assert_int_equal(asked[CALLS - 1].rc, SKEP_ETIMEDOUT);
     assert_int_equal(stats_of(pair.a).queued, 0);
@@ -380,12 +387,15 @@ static void requests_beyond_the_bound_of_one_peer_are_reset(void **state)
     setup(&pair);
     assert_int_equal(skep_rpc_serve(pair.b, "C.hold", hold, &held), 0);
     for (size_t i = 0; i < SKEP_HANDLERS_PER_PEER_MAX; i++)
-        assert_int_equal(ask_for(&pair, &asked[i], "C.hold", skep_bytes_str("x"), SKEP_NEVER_US), 0);
+        assert_int_equal(ask_for(&pair, &asked[i], "C.hold", skep_bytes_str("x"), SKEP_NEVER_US),
+                         0);
     fake_net_run(&pair.net, SECOND);
     /* A second caller with the same identity, as one that keeps no bound of its own. */
     assert_int_equal(skep_rpc_host_new(&second, &pair.net.env.env, pair.host_a), 0);
     extra.call.done = on_done;
-    assert_int_equal(skep_rpc_call_start(second, &extra.call, fake_host_id(pair.host_b), "C.hold", skep_bytes_str("x"), SECOND), 0);
+    assert_int_equal(skep_rpc_call_start(second, &extra.call, fake_host_id(pair.host_b), "C.hold",
+                                         skep_bytes_str("x"), SECOND),
+                     0);
     fake_net_run(&pair.net, SECOND / 2);
     assert_int_equal(extra.rc, SKEP_EPEER_RESET);
     assert_int_equal(stats_of(pair.b).refused, 1);
@@ -442,11 +452,15 @@ static void after_a_burst_512_calls_and_requests_are_kept(void **state)
     for (size_t i = 0; i < CALLERS; i++)
         for (size_t j = 0; j < (i == 0 ? (size_t)EACH + QUEUED : (size_t)EACH); j++, count++) {
             asked[count].call.done = on_done;
-            assert_int_equal(skep_rpc_call_start(callers[i], &asked[count].call, fake_host_id(pair.host_b), "C.hold",
-                                                 skep_bytes_str("x"), SKEP_NEVER_US), 0);
+            assert_int_equal(skep_rpc_call_start(callers[i], &asked[count].call,
+                                                 fake_host_id(pair.host_b), "C.hold",
+                                                 skep_bytes_str("x"), SKEP_NEVER_US),
+                             0);
         }
     fake_net_run(&pair.net, SECOND);
-    assert_int_equal(held.count, CALLERS * EACH); /* all at once, and so are the calls of the first with those in its line */
+    assert_int_equal(
+        held.count,
+        CALLERS * EACH); /* all at once, and so are the calls of the first with those in its line */
     for (size_t i = EACH; i < EACH + QUEUED; i++)
         skep_rpc_call_cancel(pair.a, &asked[i].call);
     for (size_t i = 0; i < held.count; i++)
@@ -474,8 +488,10 @@ static void on_raw_close(struct skep_stream *stream, void *user, int rc)
 static void the_bytes_of_requests_held_for_one_peer_are_bounded(void **state)
 {
     enum { ENOUGH = SKEP_REQUEST_BYTES_MAX / 2 / SKEP_UNARY_MESSAGE_MAX };
-    static const struct skep_stream_events raw_events = {.on_data = on_raw_data, .on_close = on_raw_close};
-    static uint8_t part[SKEP_UNARY_MESSAGE_MAX] = {0x80, 0x80, 0x80, 0x02}; /* a prefix of 4 MiB, and less than that */
+    static const struct skep_stream_events raw_events = {.on_data = on_raw_data,
+                                                         .on_close = on_raw_close};
+    static uint8_t part[SKEP_UNARY_MESSAGE_MAX] = {
+        0x80, 0x80, 0x80, 0x02}; /* a prefix of 4 MiB, and less than that */
     struct skep_stream *streams[ENOUGH + 2];
     int closed[ENOUGH + 2] = {0};
     struct held held = {0};
@@ -510,11 +526,16 @@ static void sizes_are_refused_before_anything_is_sent(void **state)
     memset(name, 'x', sizeof name);
     name[sizeof name - 1] = '\0';
     setup(&pair);
-    assert_int_equal(ask_for(&pair, &asked, "C.echo", skep_bytes_of(large, SKEP_UNARY_MESSAGE_MAX + 1), SECOND), SKEP_ESIZE);
-    assert_int_equal(ask_for(&pair, &asked, "C.echo", skep_bytes_of(large, SKEP_UNARY_MESSAGE_MAX - 10), SECOND), SKEP_ESIZE);
+    assert_int_equal(
+        ask_for(&pair, &asked, "C.echo", skep_bytes_of(large, SKEP_UNARY_MESSAGE_MAX + 1), SECOND),
+        SKEP_ESIZE);
+    assert_int_equal(
+        ask_for(&pair, &asked, "C.echo", skep_bytes_of(large, SKEP_UNARY_MESSAGE_MAX - 10), SECOND),
+        SKEP_ESIZE);
     assert_int_equal(ask(&pair, &asked, name, "x"), SKEP_ESIZE);
     asked.call.done = on_done;
-    assert_int_equal(skep_rpc_call_start(pair.a, &asked.call, fake_host_id(pair.host_a), "C.echo", skep_bytes_str("x"), SECOND),
+    assert_int_equal(skep_rpc_call_start(pair.a, &asked.call, fake_host_id(pair.host_a), "C.echo",
+                                         skep_bytes_str("x"), SECOND),
                      SKEP_ESELF);
     assert_int_equal(pair.net.opens, 0);
     teardown(&pair);
@@ -572,7 +593,8 @@ static void handlers_come_and_go_while_running(void **state)
     fake_net_run(&pair.net, SECOND);
     assert_int_equal(asked.rc, SKEP_EPEER_REMOTE);
     assert_string_equal(asked.reply, "CancelledError()");
-    skep_rpc_reply(held.request[0], skep_bytes_str("late")); /* still to be ended, and of no effect */
+    skep_rpc_reply(held.request[0],
+                   skep_bytes_str("late")); /* still to be ended, and of no effect */
     assert_int_equal(skep_rpc_serve(pair.b, "C.m", echo, NULL), 0);
     memset(asked.reply, 0, sizeof asked.reply);
     assert_int_equal(ask(&pair, &asked, "C.m", "again"), 0);
@@ -608,19 +630,22 @@ static void rogue_closed(struct skep_stream *stream, void *user, int rc)
     rogue->close_rc = rc;
 }
 
-static const struct skep_stream_events rogue_events = {.on_data = rogue_data, .on_close = rogue_closed};
+static const struct skep_stream_events rogue_events = {.on_data = rogue_data,
+                                                       .on_close = rogue_closed};
 
 static void send_rogue(struct pair *pair, struct rogue *rogue, const char *hex, bool fin)
 {
     *rogue = (struct rogue){0};
-    rogue->stream = fake_stream_open(pair->host_a, pair->host_b, "DHTProtocol.rpc_ping", &rogue_events, rogue);
+    rogue->stream =
+        fake_stream_open(pair->host_a, pair->host_b, "DHTProtocol.rpc_ping", &rogue_events, rogue);
     assert_int_equal(skep_stream_write(rogue->stream, test_unhex(hex)), 0);
     if (fin)
         skep_stream_close_write(rogue->stream);
     fake_net_run(&pair->net, SECOND);
 }
 
-#define GOOD_CALL "2e0a10847abbe8db1407ec8f3642badd47921d1a1a0a00121444485450726f746f636f6c2e7270635f70696e671a00"
+#define GOOD_CALL                                                                                  \
+    "2e0a10847abbe8db1407ec8f3642badd47921d1a1a0a00121444485450726f746f636f6c2e7270635f70696e671a00"
 
 static void malformed_requests_are_reset_and_counted(void **state)
 {
@@ -629,9 +654,9 @@ static void malformed_requests_are_reset_and_counted(void **state)
         "03ffffff",                               /* not protobuf */
         "120a10847abbe8db1407ec8f3642badd47921d", /* no kind */
         "2d0a0f7abbe8db1407ec8f3642badd47921d1a1a0a00121444485450726f746f636f6c2e7270635f70696e671a00", /* call id of 15 bytes */
-        "2c0a10af11d3ae9e4b2ba16e4b1fe5658a83df1a180a00121444485450726f746f636f6c2e7270635f70696e67",   /* no data field */
+        "2c0a10af11d3ae9e4b2ba16e4b1fe5658a83df1a180a00121444485450726f746f636f6c2e7270635f70696e67", /* no data field */
         "2e0a10847abbe8db1407ec8f3642badd47921d1a1a0a00121444485450726f746f636f6c2e7270635f70696e6f1a00", /* another method */
-        GOOD_CALL "00",                           /* a byte behind it */
+        GOOD_CALL "00", /* a byte behind it */
     };
     struct pair pair;
     struct rogue rogue;
@@ -664,7 +689,8 @@ static void on_lengthy_closed(struct skep_stream *stream, void *user, int rc)
     (void)rc;
 }
 
-static const struct skep_stream_events lengthy_events = {.on_data = answer_at_length, .on_close = on_lengthy_closed};
+static const struct skep_stream_events lengthy_events = {.on_data = answer_at_length,
+                                                         .on_close = on_lengthy_closed};
 
 static void on_lengthy_stream(void *user, struct skep_stream *stream)
 {
@@ -717,7 +743,8 @@ static void who_leaves_too_much_unread_gets_a_reset_instead_of_an_answer(void **
     assert_int_equal(skep_rpc_serve(pair.b, "C.echo", echo, NULL), 0);
     pair.net.room = 23; /* an empty answer in its envelope */
     for (size_t extra = 0; extra < 2; extra++) {
-        assert_int_equal(ask_for(&pair, &asked, "C.echo", skep_bytes_of(request, extra), 3 * SECOND), 0);
+        assert_int_equal(
+            ask_for(&pair, &asked, "C.echo", skep_bytes_of(request, extra), 3 * SECOND), 0);
         fake_net_run(&pair.net, SECOND);
         assert_int_equal(asked.count, extra + 1);
         assert_int_equal(asked.rc, extra == 0 ? 0 : SKEP_EPEER_RESET);
@@ -805,10 +832,12 @@ static void malformed_answers_end_the_call_with_a_named_error(void **state)
         {"", true, SKEP_EPEER_RESET}, /* closed without an answer: how hivemind refuses */
         {"8180800200", false, SKEP_EPEER_LIMIT},
         {"03ffffff", false, SKEP_EPEER_FRAME},
-        {GOOD_CALL, false, SKEP_EPEER_PROTO},             /* a call is no answer */
-        {"140a10847abbe8db1407ec8f3642badd47921d2200", false, SKEP_EPEER_PROTO}, /* neither response nor error */
+        {GOOD_CALL, false, SKEP_EPEER_PROTO}, /* a call is no answer */
+        {"140a10847abbe8db1407ec8f3642badd47921d2200", false,
+         SKEP_EPEER_PROTO}, /* neither response nor error */
         {"160a10847abbe8db1407ec8f3642badd", true, SKEP_EPEER_RESET}, /* cut */
-        {"160a10000102030405060708090a0b0c0d0e0f22020a00", false, 0},  /* another call id: hivemind does not look either */
+        {"160a10000102030405060708090a0b0c0d0e0f22020a00", false,
+         0}, /* another call id: hivemind does not look either */
     };
     struct pair pair;
 
@@ -874,7 +903,8 @@ static int with_failing_memory(const struct skep_mem *mem, void *user)
         goto out;
     fake_net_run(&pair.net, 60 * SECOND);
     assert_int_equal(asked.count, 1);
-    rc = asked.rc == SKEP_EPEER_RESET ? SKEP_ENOMEM : asked.rc; /* memory failed at the handler's side */
+    rc = asked.rc == SKEP_EPEER_RESET ? SKEP_ENOMEM
+                                      : asked.rc; /* memory failed at the handler's side */
 out:
     skep_rpc_host_free(pair.a);
     skep_rpc_host_free(pair.b);

@@ -30,7 +30,8 @@ static int make_side(struct side *side, struct skep_env *env, const char *seed, 
 
     *side = (struct side){0};
     skep_buf_init(&side->out, env->mem);
-    if ((rc = skep_identity_from_seed(&side->identity, env->mem, test_unhex(test_str(vector(), seed)).data)) < 0)
+    if ((rc = skep_identity_from_seed(&side->identity, env->mem,
+                                      test_unhex(test_str(vector(), seed)).data)) < 0)
         return rc;
     return skep_noise_new(&side->noise, env, &side->identity, is_initiator, expected);
 }
@@ -54,8 +55,10 @@ static void fix_keys(struct side *side, const char *static_key, const char *ephe
 static void setup_pair(struct pair *pair)
 {
     test_env_init(&pair->env, 1);
-    assert_int_equal(make_side(&pair->initiator, &pair->env.env, "initiator_identity_seed", true, NULL), 0);
-    assert_int_equal(make_side(&pair->responder, &pair->env.env, "responder_identity_seed", false, NULL), 0);
+    assert_int_equal(
+        make_side(&pair->initiator, &pair->env.env, "initiator_identity_seed", true, NULL), 0);
+    assert_int_equal(
+        make_side(&pair->responder, &pair->env.env, "responder_identity_seed", false, NULL), 0);
 }
 
 static void teardown_pair(struct pair *pair)
@@ -71,7 +74,8 @@ static int hand_over(struct side *from, struct side *to, size_t piece)
 {
     int rc = 0;
 
-    for (size_t seen = SKEP_MIN(piece, from->out.len); rc == 0; seen = SKEP_MIN(seen + piece, from->out.len)) {
+    for (size_t seen = SKEP_MIN(piece, from->out.len); rc == 0;
+         seen = SKEP_MIN(seen + piece, from->out.len)) {
         skep_bytes in = skep_bytes_of(from->out.data, seen);
 
         rc = skep_noise_handshake(to->noise, &in, &to->out);
@@ -105,7 +109,8 @@ static void assert_message(struct side *side, const char *name)
 
     assert_true(side->out.len >= 2);
     assert_int_equal(skep_get_be16(side->out.data), expected.len);
-    assert_string_equal(test_hex(side->out.data + 2, side->out.len - 2), test_hex(expected.data, expected.len));
+    assert_string_equal(test_hex(side->out.data + 2, side->out.len - 2),
+                        test_hex(expected.data, expected.len));
 }
 
 static void assert_seals_to(struct skep_noise *from, struct skep_noise *to, const json_t *frame)
@@ -140,8 +145,10 @@ static void with_fixed_keys_every_byte_is_that_of_the_vectors(void **state)
     assert_int_equal(hand_over(&pair.responder, &pair.initiator, SIZE_MAX / 2), 1);
     assert_message(&pair.initiator, "message_3");
     assert_int_equal(hand_over(&pair.initiator, &pair.responder, SIZE_MAX / 2), 1);
-    assert_string_equal(test_hex(skep_noise_handshake_hash(pair.initiator.noise), 32), test_str(vector(), "handshake_hash"));
-    assert_string_equal(test_hex(skep_noise_handshake_hash(pair.responder.noise), 32), test_str(vector(), "handshake_hash"));
+    assert_string_equal(test_hex(skep_noise_handshake_hash(pair.initiator.noise), 32),
+                        test_str(vector(), "handshake_hash"));
+    assert_string_equal(test_hex(skep_noise_handshake_hash(pair.responder.noise), 32),
+                        test_str(vector(), "handshake_hash"));
     json_array_foreach(test_get(vector(), "transport"), i, frame)
     {
         bool forth = strcmp(test_str(frame, "dir"), "i->r") == 0;
@@ -159,8 +166,10 @@ static void each_side_learns_who_the_other_is_and_the_muxer(void **state)
     (void)state;
     setup_pair(&pair);
     assert_int_equal(shake_hands(&pair, SIZE_MAX / 2), 1);
-    assert_true(skep_peer_id_equal(skep_noise_peer(pair.initiator.noise), &pair.responder.identity.id));
-    assert_true(skep_peer_id_equal(skep_noise_peer(pair.responder.noise), &pair.initiator.identity.id));
+    assert_true(
+        skep_peer_id_equal(skep_noise_peer(pair.initiator.noise), &pair.responder.identity.id));
+    assert_true(
+        skep_peer_id_equal(skep_noise_peer(pair.responder.noise), &pair.initiator.identity.id));
     assert_true(skep_bytes_equal(skep_noise_peer_key(pair.initiator.noise),
                                  skep_buf_view(&pair.responder.identity.public_key)));
     assert_string_equal(skep_noise_muxer(pair.initiator.noise), "/yamux/1.0.0");
@@ -224,15 +233,17 @@ static void another_peer_than_the_one_dialled_is_refused(void **state)
     (void)state;
     setup_pair(&pair);
     skep_noise_free(pair.initiator.noise);
-    assert_int_equal(skep_noise_new(&pair.initiator.noise, &pair.env.env, &pair.initiator.identity, true,
-                                    &pair.responder.identity.id), 0);
+    assert_int_equal(skep_noise_new(&pair.initiator.noise, &pair.env.env, &pair.initiator.identity,
+                                    true, &pair.responder.identity.id),
+                     0);
     assert_int_equal(shake_hands(&pair, SIZE_MAX / 2), 1);
     teardown_pair(&pair);
 
     setup_pair(&pair);
     skep_noise_free(pair.initiator.noise);
-    assert_int_equal(skep_noise_new(&pair.initiator.noise, &pair.env.env, &pair.initiator.identity, true,
-                                    &pair.initiator.identity.id), 0);
+    assert_int_equal(skep_noise_new(&pair.initiator.noise, &pair.env.env, &pair.initiator.identity,
+                                    true, &pair.initiator.identity.id),
+                     0);
     assert_int_equal(shake_hands(&pair, SIZE_MAX / 2), SKEP_EPEER_AUTH);
     assert_int_equal(pair.initiator.out.len, 0); /* we do not say who we are */
     teardown_pair(&pair);
@@ -249,7 +260,8 @@ static void rsa_identities_shake_hands(void **state)
     assert_int_equal(skep_private_key_new_rsa(&key, &pair.env.mem.mem, 2048), 0);
     assert_int_equal(skep_identity_init(&pair.responder.identity, &pair.env.mem.mem, key), 0);
     assert_int_equal(shake_hands(&pair, SIZE_MAX / 2), 1);
-    assert_true(skep_peer_id_equal(skep_noise_peer(pair.initiator.noise), &pair.responder.identity.id));
+    assert_true(
+        skep_peer_id_equal(skep_noise_peer(pair.initiator.noise), &pair.responder.identity.id));
     teardown_pair(&pair);
 }
 
@@ -268,7 +280,8 @@ static void a_changed_byte_is_noticed(void **state)
             setup_pair(&pair);
             from = message == 2 ? &pair.responder : &pair.initiator;
             to = message == 2 ? &pair.initiator : &pair.responder;
-            assert_int_equal(skep_noise_handshake(pair.initiator.noise, &nothing, &pair.initiator.out), 0);
+            assert_int_equal(
+                skep_noise_handshake(pair.initiator.noise, &nothing, &pair.initiator.out), 0);
             assert_int_equal(hand_over(&pair.initiator, &pair.responder, SIZE_MAX / 2), 0);
             if (message == 3)
                 assert_int_equal(hand_over(&pair.responder, &pair.initiator, SIZE_MAX / 2), 1);
@@ -277,7 +290,8 @@ static void a_changed_byte_is_noticed(void **state)
                 from->out.data[at] ^= 1;
                 rc = hand_over(from, to, SIZE_MAX / 2);
                 assert_int_equal(rc, SKEP_EPEER_AUTH);
-                assert_int_equal(skep_noise_handshake(to->noise, &nothing, &to->out), SKEP_EPEER_AUTH);
+                assert_int_equal(skep_noise_handshake(to->noise, &nothing, &to->out),
+                                 SKEP_EPEER_AUTH);
             }
             teardown_pair(&pair);
             if (at >= len)
@@ -304,8 +318,12 @@ static void malformed_first_messages_are_refused(void **state)
     uint8_t longest[2] = {0};
 
     (void)state;
-    assert_int_equal(first_message(message, sizeof message), SKEP_EPEER_AUTH); /* a point of low order */
-    assert_int_equal(first_message("\0\x1f" "0123456789012345678901234567890", 33), SKEP_EPEER_FRAME);
+    assert_int_equal(first_message(message, sizeof message),
+                     SKEP_EPEER_AUTH); /* a point of low order */
+    assert_int_equal(first_message("\0\x1f"
+                                   "0123456789012345678901234567890",
+                                   33),
+                     SKEP_EPEER_FRAME);
     assert_int_equal(first_message("\0\0", 2), SKEP_EPEER_FRAME);
     assert_int_equal(first_message("\0", 1), 0);
     skep_put_be16(longest, 32 + 48 + SKEP_NOISE_PAYLOAD_MAX + 16);
@@ -375,10 +393,13 @@ static void a_bad_transport_frame_ends_the_channel(void **state)
     len = skep_noise_seal(pair.initiator.noise, frame, 8);
     memcpy(good, frame, (size_t)len);
     frame[5] ^= 1;
-    assert_int_equal(skep_noise_open(pair.responder.noise, frame, (size_t)len, &plaintext), SKEP_EPEER_AUTH);
-    assert_int_equal(skep_noise_open(pair.responder.noise, good, (size_t)len, &plaintext), SKEP_EPEER_AUTH);
+    assert_int_equal(skep_noise_open(pair.responder.noise, frame, (size_t)len, &plaintext),
+                     SKEP_EPEER_AUTH);
+    assert_int_equal(skep_noise_open(pair.responder.noise, good, (size_t)len, &plaintext),
+                     SKEP_EPEER_AUTH);
     /* shorter than a tag; and the same frame a second time */
-    assert_int_equal(skep_noise_open(pair.initiator.noise, (uint8_t[]){0, 15}, 2, &plaintext), SKEP_EPEER_FRAME);
+    assert_int_equal(skep_noise_open(pair.initiator.noise, (uint8_t[]){0, 15}, 2, &plaintext),
+                     SKEP_EPEER_FRAME);
     teardown_pair(&pair);
 
     setup_pair(&pair);
@@ -386,7 +407,8 @@ static void a_bad_transport_frame_ends_the_channel(void **state)
     len = skep_noise_seal(pair.initiator.noise, frame, 8);
     memcpy(good, frame, (size_t)len);
     assert_int_equal(skep_noise_open(pair.responder.noise, frame, (size_t)len, &plaintext), len);
-    assert_int_equal(skep_noise_open(pair.responder.noise, good, (size_t)len, &plaintext), SKEP_EPEER_AUTH);
+    assert_int_equal(skep_noise_open(pair.responder.noise, good, (size_t)len, &plaintext),
+                     SKEP_EPEER_AUTH);
     teardown_pair(&pair);
 }
 
@@ -406,7 +428,8 @@ static void nothing_is_sealed_or_opened_with_the_reserved_nonce(void **state)
     assert_int_equal(len, 8 + SKEP_NOISE_OVERHEAD);
     assert_int_equal(skep_noise_open(pair.responder.noise, frame, (size_t)len, &plaintext), len);
     assert_int_equal(skep_noise_seal(pair.initiator.noise, frame, 8), SKEP_ECRYPTO);
-    assert_int_equal(skep_noise_open(pair.responder.noise, frame, (size_t)len, &plaintext), SKEP_ECRYPTO);
+    assert_int_equal(skep_noise_open(pair.responder.noise, frame, (size_t)len, &plaintext),
+                     SKEP_ECRYPTO);
     teardown_pair(&pair);
 }
 
@@ -419,7 +442,8 @@ static void nothing_is_sealed_before_the_handshake_is_done(void **state)
     (void)state;
     setup_pair(&pair);
     assert_int_equal(skep_noise_seal(pair.initiator.noise, frame, 8), SKEP_ECRYPTO);
-    assert_int_equal(skep_noise_open(pair.initiator.noise, frame, sizeof frame, &plaintext), SKEP_ECRYPTO);
+    assert_int_equal(skep_noise_open(pair.initiator.noise, frame, sizeof frame, &plaintext),
+                     SKEP_ECRYPTO);
     teardown_pair(&pair);
 }
 
@@ -432,8 +456,10 @@ static int shake_hands_with(const struct skep_mem *mem, void *user)
     test_env_init(&pair.env, 1);
     pair.env.env.mem = mem;
     pair.responder = (struct side){0};
-    if ((rc = make_side(&pair.initiator, &pair.env.env, "initiator_identity_seed", true, NULL)) == 0 &&
-        (rc = make_side(&pair.responder, &pair.env.env, "responder_identity_seed", false, NULL)) == 0)
+    if ((rc = make_side(&pair.initiator, &pair.env.env, "initiator_identity_seed", true, NULL)) ==
+            0 &&
+        (rc = make_side(&pair.responder, &pair.env.env, "responder_identity_seed", false, NULL)) ==
+            0)
         rc = shake_hands(&pair, SIZE_MAX / 2);
     free_side(&pair.initiator);
     free_side(&pair.responder);

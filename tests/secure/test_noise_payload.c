@@ -16,9 +16,12 @@ static const json_t *vector(void)
 
 static void our_payload_is_that_of_the_vectors(void **state)
 {
-    static const char *const seeds[] = {"initiator_identity_seed", "responder_identity_seed", "initiator_identity_seed"};
-    static const char *const statics[] = {"initiator static", "responder static", "initiator static"};
-    static const char *const payloads[] = {"initiator_payload", "responder_payload", "payload_without_extensions"};
+    static const char *const seeds[] = {"initiator_identity_seed", "responder_identity_seed",
+                                        "initiator_identity_seed"};
+    static const char *const statics[] = {"initiator static", "responder static",
+                                          "initiator static"};
+    static const char *const payloads[] = {"initiator_payload", "responder_payload",
+                                           "payload_without_extensions"};
 
     (void)state;
     for (size_t i = 0; i < 3; i++) {
@@ -27,9 +30,12 @@ static void our_payload_is_that_of_the_vectors(void **state)
         const char *key = test_str(test_get(vector(), "public_keys"), statics[i]);
 
         skep_buf_init(&out, &skep_mem_std);
+        assert_int_equal(skep_identity_from_seed(&identity, &skep_mem_std,
+                                                 test_unhex(test_str(vector(), seeds[i])).data),
+                         0);
         assert_int_equal(
-            skep_identity_from_seed(&identity, &skep_mem_std, test_unhex(test_str(vector(), seeds[i])).data), 0);
-        assert_int_equal(skep_noise_payload_encode(&out, &skep_mem_std, &identity, test_unhex(key).data, i < 2), 0);
+            skep_noise_payload_encode(&out, &skep_mem_std, &identity, test_unhex(key).data, i < 2),
+            0);
         assert_string_equal(test_hex(out.data, out.len), test_str(vector(), payloads[i]));
         skep_identity_fini(&identity);
         skep_buf_fini(&out);
@@ -44,12 +50,14 @@ static void the_payload_of_a_live_p2pd_verifies_for_its_static_key_only(void **s
     struct skep_peer_id id, expected;
 
     (void)state;
-    assert_int_equal(skep_noise_payload_decode(&payload, test_unhex(test_str(live, "remote_payload"))), 0);
+    assert_int_equal(
+        skep_noise_payload_decode(&payload, test_unhex(test_str(live, "remote_payload"))), 0);
     assert_true(payload.has_muxer);
     memcpy(other, test_unhex(test_str(live, "remote_static")).data, sizeof other);
     assert_int_equal(skep_noise_payload_verify(&payload, other), 0);
     skep_peer_id_from_public_key(&id, payload.identity_key);
-    assert_int_equal(skep_peer_id_from_text(&expected, skep_bytes_str(test_str(live, "remote_peer_id"))), 0);
+    assert_int_equal(
+        skep_peer_id_from_text(&expected, skep_bytes_str(test_str(live, "remote_peer_id"))), 0);
     assert_true(skep_peer_id_equal(&id, &expected));
     other[31] ^= 1;
     assert_int_equal(skep_noise_payload_verify(&payload, other), SKEP_EPEER_AUTH);
@@ -58,7 +66,8 @@ static void the_payload_of_a_live_p2pd_verifies_for_its_static_key_only(void **s
 /* A key of a curve, made by OpenSSL, signs our static key as a peer with such an identity does. */
 static void check_curve(const char *curve, enum skep_key_type type)
 {
-    uint8_t static_public[SKEP_X25519_LEN], to_sign[24 + SKEP_X25519_LEN], signature[256], data[256];
+    uint8_t static_public[SKEP_X25519_LEN], to_sign[24 + SKEP_X25519_LEN], signature[256],
+        data[256];
     EVP_PKEY *key = EVP_EC_gen(curve);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     size_t signature_len = sizeof signature, data_len = 0;
@@ -76,7 +85,8 @@ static void check_curve(const char *curve, enum skep_key_type type)
         data_len = (size_t)i2d_PUBKEY(key, &der);
     } else {
         EVP_PKEY_set_utf8_string_param(key, "point-format", "compressed");
-        assert_int_equal(EVP_PKEY_get_octet_string_param(key, "pub", data, sizeof data, &data_len), 1);
+        assert_int_equal(EVP_PKEY_get_octet_string_param(key, "pub", data, sizeof data, &data_len),
+                         1);
         assert_int_equal(data_len, 33);
     }
     skep_buf_init(&message, &skep_mem_std);

@@ -11,7 +11,8 @@ static void keep_log(struct skep_sim_clock *clock, enum skep_log_level level, co
     snprintf(swarm->log, sizeof swarm->log, "%s", text);
 }
 
-void swarm_init(struct swarm *swarm, const struct skep_mem *mem, uint64_t seed, const struct skep_sim_faults *faults)
+void swarm_init(struct swarm *swarm, const struct skep_mem *mem, uint64_t seed,
+                const struct skep_sim_faults *faults)
 {
     static const struct skep_sim_faults calm = {.rtt_us_min = 1000, .rtt_us_max = 1000};
 
@@ -40,7 +41,9 @@ uint32_t swarm_add(struct swarm *swarm, const struct skep_dht_options *options)
     skep_dht_options_default(&defaults);
     assert_true(index < SWARM_NODES_MAX);
     assert_int_equal(skep_sim_net_add(swarm->net, &swarm->rpc[index]), 0);
-    assert_int_equal(skep_dht_new(&swarm->dht[index], &swarm->clock.env, swarm->rpc[index], options ? options : &defaults), 0);
+    assert_int_equal(skep_dht_new(&swarm->dht[index], &swarm->clock.env, swarm->rpc[index],
+                                  options ? options : &defaults),
+                     0);
     swarm->count++;
     return index;
 }
@@ -68,7 +71,8 @@ static void on_joined(struct skep_dht_join *join, int rc, const char *text)
     snprintf(j->text, sizeof j->text, "%s", text);
 }
 
-int swarm_join(struct swarm *swarm, uint32_t index, const uint32_t *via, size_t via_count, char *text)
+int swarm_join(struct swarm *swarm, uint32_t index, const uint32_t *via, size_t via_count,
+               char *text)
 {
     struct joining j = {.join = {.done = on_joined}};
     char maddrs[16][SKEP_SIM_MADDR_MAX];
@@ -119,7 +123,9 @@ struct skep_dht_id swarm_key(const char *text)
 
 struct skep_dht_record swarm_record(const char *key, const char *value, double expiration_unix_s)
 {
-    return (struct skep_dht_record){.key = swarm_key(key), .value = skep_bytes_str(value), .expiration_unix_s = expiration_unix_s};
+    return (struct skep_dht_record){.key = swarm_key(key),
+                                    .value = skep_bytes_str(value),
+                                    .expiration_unix_s = expiration_unix_s};
 }
 
 struct storing {
@@ -130,7 +136,8 @@ struct storing {
     size_t told;
 };
 
-static void on_stored(struct skep_dht_store *store, size_t index, unsigned accepted, unsigned answered)
+static void on_stored(struct skep_dht_store *store, size_t index, unsigned accepted,
+                      unsigned answered)
 {
     struct storing *s = SKEP_CONTAINER_OF(store, struct storing, store);
 
@@ -149,12 +156,16 @@ static void on_all_stored(struct skep_dht_store *store, int rc)
     s->rc = rc;
 }
 
-int swarm_store_many(struct swarm *swarm, uint32_t node, const struct skep_dht_record *records, size_t count,
-                     const struct skep_dht_store_options *options, unsigned *accepted, unsigned *answered, struct skep_dht_cost *cost)
+int swarm_store_many(struct swarm *swarm, uint32_t node, const struct skep_dht_record *records,
+                     size_t count, const struct skep_dht_store_options *options, unsigned *accepted,
+                     unsigned *answered, struct skep_dht_cost *cost)
 {
     static const struct skep_dht_store_options none;
-    struct storing s = {.store = {.on_stored = on_stored, .done = on_all_stored}, .accepted = accepted, .answered = answered};
-    int rc = skep_dht_store_start(swarm->dht[node], &s.store, records, count, options ? options : &none);
+    struct storing s = {.store = {.on_stored = on_stored, .done = on_all_stored},
+                        .accepted = accepted,
+                        .answered = answered};
+    int rc =
+        skep_dht_store_start(swarm->dht[node], &s.store, records, count, options ? options : &none);
 
     if (rc < 0)
         return rc;
@@ -166,7 +177,8 @@ int swarm_store_many(struct swarm *swarm, uint32_t node, const struct skep_dht_r
     return s.rc;
 }
 
-unsigned swarm_store(struct swarm *swarm, uint32_t node, const struct skep_dht_record *record, const struct skep_dht_store_options *options)
+unsigned swarm_store(struct swarm *swarm, uint32_t node, const struct skep_dht_record *record,
+                     const struct skep_dht_store_options *options)
 {
     unsigned accepted = 0;
 
@@ -190,18 +202,22 @@ static void describe(struct swarm_found *found, const struct skep_dht_value *val
     found->found = true;
     found->expiration_unix_s = value->expiration_unix_s;
     if (!value->is_dictionary) {
-        snprintf(found->text, sizeof found->text, "%.*s", (int)value->plain.len, (const char *)value->plain.data);
+        snprintf(found->text, sizeof found->text, "%.*s", (int)value->plain.len,
+                 (const char *)value->plain.data);
         return;
     }
     while (skep_dht_value_next(value, &cursor, &entry)) {
         found->entries++;
         if (len + 64 < sizeof found->text)
-            len += (size_t)snprintf(found->text + len, sizeof found->text - len, "%s=%s;", test_hex(entry.subkey.data, entry.subkey.len),
-                                    test_hex(entry.value.data, SKEP_MIN(entry.value.len, (size_t)16)));
+            len +=
+                (size_t)snprintf(found->text + len, sizeof found->text - len, "%s=%s;",
+                                 test_hex(entry.subkey.data, entry.subkey.len),
+                                 test_hex(entry.value.data, SKEP_MIN(entry.value.len, (size_t)16)));
     }
 }
 
-static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value, bool answered)
+static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value,
+                     bool answered)
 {
     struct getting *g = SKEP_CONTAINER_OF(get, struct getting, get);
 
@@ -222,11 +238,12 @@ static void on_got(struct skep_dht_get *get, int rc)
     g->rc = rc;
 }
 
-int swarm_get_many(struct swarm *swarm, uint32_t node, const struct skep_dht_id *keys, size_t count, const struct skep_dht_get_options *options,
-                   struct swarm_found *found)
+int swarm_get_many(struct swarm *swarm, uint32_t node, const struct skep_dht_id *keys, size_t count,
+                   const struct skep_dht_get_options *options, struct swarm_found *found)
 {
     static const struct skep_dht_get_options none;
-    struct getting g = {.get = {.on_value = on_value, .done = on_got}, .found = found, .count = count};
+    struct getting g = {
+        .get = {.on_value = on_value, .done = on_got}, .found = found, .count = count};
     int rc;
 
     memset(found, 0, count * sizeof *found);
@@ -242,7 +259,8 @@ int swarm_get_many(struct swarm *swarm, uint32_t node, const struct skep_dht_id 
     return g.rc;
 }
 
-struct swarm_found swarm_get(struct swarm *swarm, uint32_t node, const char *key, const struct skep_dht_get_options *options)
+struct swarm_found swarm_get(struct swarm *swarm, uint32_t node, const char *key,
+                             const struct skep_dht_get_options *options)
 {
     struct skep_dht_id id = swarm_key(key);
     struct swarm_found found;

@@ -31,7 +31,8 @@ struct swarm_found {
 };
 
 /** faults NULL: 1 ms round trips, no faults. */
-void swarm_init(struct swarm *swarm, const struct skep_mem *mem, uint64_t seed, const struct skep_sim_faults *faults);
+void swarm_init(struct swarm *swarm, const struct skep_mem *mem, uint64_t seed,
+                const struct skep_sim_faults *faults);
 void swarm_fini(struct swarm *swarm);
 
 /** A node; options NULL: the defaults. @return its index. */
@@ -39,7 +40,8 @@ uint32_t swarm_add(struct swarm *swarm, const struct skep_dht_options *options);
 /** Die without a word, or close properly. */
 void swarm_kill(struct swarm *swarm, uint32_t index);
 /** Join by way of some other nodes. @return the join's rc; text (may be NULL) has 512 bytes. */
-int swarm_join(struct swarm *swarm, uint32_t index, const uint32_t *via, size_t via_count, char *text);
+int swarm_join(struct swarm *swarm, uint32_t index, const uint32_t *via, size_t via_count,
+               char *text);
 /** `count` nodes, each joined by way of node `first` or one before it. */
 void swarm_grow(struct swarm *swarm, size_t count, const struct skep_dht_options *options);
 
@@ -48,15 +50,18 @@ struct skep_dht_id swarm_key(const char *text);
 struct skep_dht_record swarm_record(const char *key, const char *value, double expiration_unix_s);
 
 /** @return on how many nodes it was accepted. */
-unsigned swarm_store(struct swarm *swarm, uint32_t node, const struct skep_dht_record *record, const struct skep_dht_store_options *options);
+unsigned swarm_store(struct swarm *swarm, uint32_t node, const struct skep_dht_record *record,
+                     const struct skep_dht_store_options *options);
 /** Many records in one store; accepted, answered [count] may be NULL. @return done's rc. */
-int swarm_store_many(struct swarm *swarm, uint32_t node, const struct skep_dht_record *records, size_t count,
-                     const struct skep_dht_store_options *options, unsigned *accepted, unsigned *answered, struct skep_dht_cost *cost);
+int swarm_store_many(struct swarm *swarm, uint32_t node, const struct skep_dht_record *records,
+                     size_t count, const struct skep_dht_store_options *options, unsigned *accepted,
+                     unsigned *answered, struct skep_dht_cost *cost);
 
-struct swarm_found swarm_get(struct swarm *swarm, uint32_t node, const char *key, const struct skep_dht_get_options *options);
+struct swarm_found swarm_get(struct swarm *swarm, uint32_t node, const char *key,
+                             const struct skep_dht_get_options *options);
 /** @return done's rc. */
-int swarm_get_many(struct swarm *swarm, uint32_t node, const struct skep_dht_id *keys, size_t count, const struct skep_dht_get_options *options,
-                   struct swarm_found *found);
+int swarm_get_many(struct swarm *swarm, uint32_t node, const struct skep_dht_id *keys, size_t count,
+                   const struct skep_dht_get_options *options, struct swarm_found *found);
 
 struct skep_dht_stats swarm_stats(struct swarm *swarm, uint32_t node);
 

@@ -83,7 +83,9 @@ static struct heard call(const char *method, uint64_t timeout_us)
     struct heard heard = {.call = {.done = on_reply}};
     uint64_t started = clock.now_us;
 
-    assert_int_equal(skep_rpc_call_start(a, &heard.call, &b->self, method, skep_bytes_str("hello"), timeout_us), 0);
+    assert_int_equal(
+        skep_rpc_call_start(a, &heard.call, &b->self, method, skep_bytes_str("hello"), timeout_us),
+        0);
     assert_int_equal(heard.times, 0);
     skep_sim_clock_run_for(&clock, 60 * SKEP_SIM_SECOND);
     assert_int_equal(heard.times, 1);
@@ -91,7 +93,8 @@ static struct heard call(const char *method, uint64_t timeout_us)
     return heard;
 }
 
-static const struct skep_sim_faults plain = {.rtt_us_min = 1000, .rtt_us_max = 1000, .handshake_rounds = 3};
+static const struct skep_sim_faults plain = {
+    .rtt_us_min = 1000, .rtt_us_max = 1000, .handshake_rounds = 3};
 
 static void the_first_call_pays_the_handshake_and_the_next_a_round_trip(void **state)
 {
@@ -189,7 +192,8 @@ static void a_cancelled_call_tells_its_handler_and_no_one_else(void **state)
     begin(&plain);
     cancels = 0;
     assert_int_equal(skep_rpc_serve(b, "hold", hold, NULL), 0);
-    assert_int_equal(skep_rpc_call_start(a, &heard.call, &b->self, "hold", (skep_bytes){0}, SKEP_NEVER_US), 0);
+    assert_int_equal(
+        skep_rpc_call_start(a, &heard.call, &b->self, "hold", (skep_bytes){0}, SKEP_NEVER_US), 0);
     skep_sim_clock_run_for(&clock, SKEP_SIM_SECOND);
     skep_rpc_call_cancel(a, &heard.call);
     skep_rpc_call_cancel(a, &heard.call);
@@ -199,7 +203,8 @@ static void a_cancelled_call_tells_its_handler_and_no_one_else(void **state)
     skep_sim_clock_run_for(&clock, SKEP_SIM_SECOND);
     assert_int_equal(heard.times, 0);
     /* What a handler still holds when its method goes is failed for it. */
-    assert_int_equal(skep_rpc_call_start(a, &heard.call, &b->self, "hold", (skep_bytes){0}, SKEP_NEVER_US), 0);
+    assert_int_equal(
+        skep_rpc_call_start(a, &heard.call, &b->self, "hold", (skep_bytes){0}, SKEP_NEVER_US), 0);
     skep_sim_clock_run_for(&clock, SKEP_SIM_SECOND);
     skep_rpc_unserve(b, "hold");
     skep_sim_clock_run_for(&clock, SKEP_SIM_SECOND);
@@ -236,7 +241,8 @@ static void dialling_ends_as_it_would_on_the_wire(void **state)
     assert_int_equal(dial(skep_sim_net_maddr(maddr, 1)), SKEP_ETIMEDOUT);
     assert_int_equal(skep_sim_net_add_twin(net, &twin, 0), 0);
     assert_int_equal(dial(skep_sim_net_maddr(maddr, 2)), SKEP_ESELF);
-    assert_int_equal(skep_rpc_dial_start(a, &heard.dial, skep_sim_net_maddr(maddr, 1), SKEP_SIM_SECOND), 0);
+    assert_int_equal(
+        skep_rpc_dial_start(a, &heard.dial, skep_sim_net_maddr(maddr, 1), SKEP_SIM_SECOND), 0);
     skep_rpc_dial_cancel(a, &heard.dial);
     skep_sim_clock_run_for(&clock, 2 * SKEP_SIM_SECOND);
     assert_int_equal(heard.times, 0);
@@ -250,8 +256,11 @@ static void what_is_too_large_for_the_wire_is_too_large_here(void **state)
 
     (void)state;
     begin(&plain);
-    assert_int_equal(skep_rpc_call_start(a, &heard.call, &b->self, "echo", skep_bytes_of(large, sizeof large), 1000), SKEP_ESIZE);
-    assert_int_equal(skep_rpc_call_start(a, &heard.call, &a->self, "echo", (skep_bytes){0}, 1000), SKEP_ESELF);
+    assert_int_equal(skep_rpc_call_start(a, &heard.call, &b->self, "echo",
+                                         skep_bytes_of(large, sizeof large), 1000),
+                     SKEP_ESIZE);
+    assert_int_equal(skep_rpc_call_start(a, &heard.call, &a->self, "echo", (skep_bytes){0}, 1000),
+                     SKEP_ESELF);
     end();
 }
 

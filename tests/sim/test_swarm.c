@@ -9,12 +9,13 @@ static struct swarm swarm;
 static uint64_t seed;
 
 /* cmocka's assert, with the line that replays the run. */
-#define SIM_CHECK(condition)                                                                                                                        \
-    do {                                                                                                                                            \
-        if (!(condition)) {                                                                                                                         \
-            print_error("replay: SKEP_SEED=%llu ctest -R sim/test_swarm\n", (unsigned long long)seed);                                              \
-            assert_true(condition);                                                                                                                 \
-        }                                                                                                                                           \
+#define SIM_CHECK(condition)                                                                       \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            print_error("replay: SKEP_SEED=%llu ctest -R sim/test_swarm\n",                        \
+                        (unsigned long long)seed);                                                 \
+            assert_true(condition);                                                                \
+        }                                                                                          \
     } while (0)
 
 static void begin(uint64_t of_seed, size_t nodes, const struct skep_sim_faults *faults)
@@ -54,7 +55,8 @@ static unsigned store_all(double ttl_s)
         records[i] = swarm_record(keys[i], keys[i], swarm_now(&swarm) + ttl_s);
     }
     for (size_t i = 0; i < KEYS; i += 20)
-        SIM_CHECK(swarm_store_many(&swarm, some_node(), records + i, 20, NULL, accepted + i, NULL, NULL) == 0);
+        SIM_CHECK(swarm_store_many(&swarm, some_node(), records + i, 20, NULL, accepted + i, NULL,
+                                   NULL) == 0);
     for (size_t i = 0; i < KEYS; i++)
         sum += accepted[i];
     return sum;

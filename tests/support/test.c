@@ -142,7 +142,8 @@ void test_each_allocation_fails(int (*body)(const struct skep_mem *mem, void *us
         rc = body(&mem.mem, user);
         failed = mem.fail_at == 0;
         if (mem.live != 0)
-            fail_msg("allocation %zu failed and %zu blocks (%zu bytes) were left behind", n, mem.live, mem.live_bytes);
+            fail_msg("allocation %zu failed and %zu blocks (%zu bytes) were left behind", n,
+                     mem.live, mem.live_bytes);
         if (failed && rc != SKEP_ENOMEM && rc != 0)
             fail_msg("allocation %zu failed and was reported as %s", n, skep_error_name(rc));
         if (failed)
@@ -264,5 +265,6 @@ uint64_t test_seed_first(void)
 
 uint64_t test_seed_end(uint64_t count)
 {
-    return number_of("SKEP_SEED", 0) > 0 ? test_seed_first() + 1 : 1 + number_of("SKEP_SEEDS", count);
+    return number_of("SKEP_SEED", 0) > 0 ? test_seed_first() + 1
+                                         : 1 + number_of("SKEP_SEEDS", count);
 }

@@ -51,7 +51,8 @@ static void on_closed(struct skep_link *link, void *user, int rc)
     end->link = NULL;
 }
 
-static const struct skep_link_events events = {on_connected, on_room, on_data, on_drained, on_closed};
+static const struct skep_link_events events = {on_connected, on_room, on_data, on_drained,
+                                               on_closed};
 
 struct net {
     struct skep_uv_loop *loop;
@@ -194,7 +195,8 @@ static void a_name_is_resolved_and_each_address_tried(void **state)
 static void a_name_that_is_none_cannot_be_resolved(void **state)
 {
     struct net net;
-    struct skep_multiaddr name = {.kind = SKEP_ADDR_DNS4, .name = "no-such-host.invalid", .port = 1};
+    struct skep_multiaddr name = {
+        .kind = SKEP_ADDR_DNS4, .name = "no-such-host.invalid", .port = 1};
 
     (void)state;
     net_init(&net, "/ip4/127.0.0.1/tcp/0");
@@ -228,7 +230,8 @@ static void a_taken_address_and_a_name_cannot_be_listened_on(void **state)
 
     (void)state;
     net_init(&net, "/ip4/127.0.0.1/tcp/0");
-    assert_int_equal(skep_transport_listen(net.tcp, &second, &net.at, on_accept, &net), SKEP_EADDRINUSE);
+    assert_int_equal(skep_transport_listen(net.tcp, &second, &net.at, on_accept, &net),
+                     SKEP_EADDRINUSE);
     assert_null(second);
     assert_int_equal(skep_transport_listen(net.tcp, &second, &name, on_accept, &net), SKEP_EINVAL);
     net_fini(&net);
