@@ -180,7 +180,7 @@ def spread(values):
 
 
 def print_table(runs, threaded_row):
-    print(f"| work | hivemind 1.1.12: median (min … max) | skep | ratio | asked |\n|---|---|---|---|---|")
+    print(f"| work | hivemind 1.1.12: median (min … max) | skep | ratio | goal |\n|---|---|---|---|---|")
     for figure, part, text, asked in ROWS:
         theirs = [value(h, figure, part, "hivemind") for h, _, _ in runs]
         ours = [value(s, figure, part, "skep") for _, s, _ in runs]
