@@ -9,64 +9,50 @@
 
 /* ---- options ---- */
 
+/* The switches that the public options and the DHT's have in common, by the same names. */
+#define DHT_SWITCHES(X)                                                                            \
+    X(client_mode)                                                                                 \
+    X(bucket_size)                                                                                 \
+    X(num_replicas)                                                                                \
+    X(depth_modulo)                                                                                \
+    X(parallel_rpc)                                                                                \
+    X(wait_timeout_us)                                                                             \
+    X(refresh_timeout_us)                                                                          \
+    X(bootstrap_timeout_us)                                                                        \
+    X(ensure_bootstrap_success)                                                                    \
+    X(strict)                                                                                      \
+    X(num_workers)                                                                                 \
+    X(chunk_size)                                                                                  \
+    X(cache_locally)                                                                               \
+    X(cache_nearest)                                                                               \
+    X(cache_on_store)                                                                              \
+    X(cache_refresh_before_expiry_us)                                                              \
+    X(reuse_get_requests)                                                                          \
+    X(cache_size)                                                                                  \
+    X(cache_bytes)                                                                                 \
+    X(storage_bytes)                                                                               \
+    X(blacklist_time_us)                                                                           \
+    X(blacklist_backoff)                                                                           \
+    X(ttl_max_s)
+
+#define COPY(name) to->name = from->name;
+
 static void dht_options_out(skep_node_options *to, const struct skep_dht_options *from)
 {
-    to->client_mode = from->client_mode;
-    to->bucket_size = from->bucket_size;
-    to->num_replicas = from->num_replicas;
-    to->depth_modulo = from->depth_modulo;
-    to->parallel_rpc = from->parallel_rpc;
-    to->wait_timeout_us = from->wait_timeout_us;
-    to->refresh_timeout_us = from->refresh_timeout_us;
-    to->bootstrap_timeout_us = from->bootstrap_timeout_us;
-    to->ensure_bootstrap_success = from->ensure_bootstrap_success;
-    to->strict = from->strict;
-    to->num_workers = from->num_workers;
-    to->chunk_size = from->chunk_size;
-    to->cache_locally = from->cache_locally;
-    to->cache_nearest = from->cache_nearest;
-    to->cache_on_store = from->cache_on_store;
-    to->cache_refresh_before_expiry_us = from->cache_refresh_before_expiry_us;
-    to->reuse_get_requests = from->reuse_get_requests;
-    to->cache_size = from->cache_size;
-    to->cache_bytes = from->cache_bytes;
-    to->storage_bytes = from->storage_bytes;
-    to->blacklist_time_us = from->blacklist_time_us;
-    to->blacklist_backoff = from->blacklist_backoff;
-    to->ttl_max_s = from->ttl_max_s;
+    DHT_SWITCHES(COPY)
 }
 
 static void dht_options_in(struct skep_dht_options *to, const skep_node_options *from)
 {
     skep_dht_options_default(to);
-    to->client_mode = from->client_mode;
-    to->bucket_size = from->bucket_size;
-    to->num_replicas = from->num_replicas;
-    to->depth_modulo = from->depth_modulo;
-    to->parallel_rpc = from->parallel_rpc;
-    to->wait_timeout_us = from->wait_timeout_us;
-    to->refresh_timeout_us = from->refresh_timeout_us;
-    to->bootstrap_timeout_us = from->bootstrap_timeout_us;
-    to->ensure_bootstrap_success = from->ensure_bootstrap_success;
-    to->strict = from->strict;
-    to->num_workers = from->num_workers;
-    to->chunk_size = from->chunk_size;
-    to->cache_locally = from->cache_locally;
-    to->cache_nearest = from->cache_nearest;
-    to->cache_on_store = from->cache_on_store;
-    to->cache_refresh_before_expiry_us = from->cache_refresh_before_expiry_us;
-    to->reuse_get_requests = from->reuse_get_requests;
-    to->cache_size = from->cache_size;
-    to->cache_bytes = from->cache_bytes;
-    to->storage_bytes = from->storage_bytes;
-    to->blacklist_time_us = from->blacklist_time_us;
-    to->blacklist_backoff = from->blacklist_backoff;
-    to->ttl_max_s = from->ttl_max_s;
+    DHT_SWITCHES(COPY)
     if (from->node_id) {
         to->has_node_id = true;
         memcpy(to->node_id.bytes, from->node_id, SKEP_DHT_ID_LEN);
     }
 }
+
+#undef COPY
 
 void skep_node_options_init_size(skep_node_options *options, size_t struct_size)
 {
