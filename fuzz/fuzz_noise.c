@@ -22,7 +22,9 @@ static bool damage(struct skep_buf *wire, bool replace, skep_bytes by)
     bool changed = false;
 
     if (replace) {
-        bool same = skep_bytes_equal(skep_buf_view(wire), by);
+        /* What stands behind a whole message is the start of the next, and each of those is sent anew. */
+        bool same = skep_bytes_equal(skep_buf_view(wire),
+                                     skep_bytes_take(&(skep_bytes){by.data, by.len}, wire->len));
 
         skep_buf_clear(wire);
         skep_buf_put_bytes(wire, by);
