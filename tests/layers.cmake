@@ -15,8 +15,9 @@ set(host base env crypto peer transport negotiate secure mux)
 set(rpc ${host} host)
 set(dht base env crypto peer rpc)
 set(moe ${dht} dht)
+set(server base env crypto peer rpc dht moe)
 set(sim base env crypto peer transport rpc dht moe)
-set(api base env crypto peer transport host rpc dht moe)
+set(api base env crypto peer transport host rpc dht moe server)
 # The command uses the public API, and the texts of base and peer.
 set(cmd base env crypto peer)
 

@@ -323,7 +323,7 @@ static int apply(struct api_stream *s, skep_node *node, enum verb verb, skep_byt
     switch (verb) {
     case VERB_SEND:
         return s->raw ? skep_stream_write(s->raw, bytes)
-                      : node->rpc->ops->stream_send(s->call, bytes);
+                      : node->rpc->ops->stream_send(s->call, bytes, (skep_bytes){NULL, 0});
     case VERB_END:
         end_inner(s, node);
         if (s->answers)

@@ -68,10 +68,13 @@ struct skep_rpc_ops {
                         void *user);
     void (*stream_use)(struct skep_rpc_stream *stream, const struct skep_rpc_stream_events *events,
                        void *user);
-    int (*stream_send)(struct skep_rpc_stream *stream, skep_bytes message);
+    /* The message is head, then body; either may be empty. Both are copied. */
+    int (*stream_send)(struct skep_rpc_stream *stream, skep_bytes head, skep_bytes body);
     void (*stream_end)(struct skep_rpc_stream *stream);
     void (*stream_fail)(struct skep_rpc_stream *stream, skep_bytes text);
     void (*stream_consume)(struct skep_rpc_stream *stream, size_t n);
+    /* Paused: no window is given back, so that no more than a first window arrives. Streams start unpaused. */
+    void (*stream_pause)(struct skep_rpc_stream *stream, bool paused);
     void (*stream_cancel)(struct skep_rpc_stream *stream);
     size_t (*stream_queued)(const struct skep_rpc_stream *stream);
 

@@ -116,7 +116,7 @@ int skep_rpc_write(struct skep_stream *stream, const uint8_t *head, size_t head_
     uint8_t whole[SKEP_ENVELOPE_HEAD_MAX + RPC_SMALL_BODY];
     int rc;
 
-    if (body.len <= RPC_SMALL_BODY) {
+    if (body.len <= RPC_SMALL_BODY && head_len <= SKEP_ENVELOPE_HEAD_MAX) {
         memcpy(whole, head, head_len);
         skep_bytes_copy(whole + head_len, body);
         return skep_stream_write(stream, skep_bytes_of(whole, head_len + body.len));
@@ -214,6 +214,7 @@ static const struct skep_rpc_ops host_ops = {
     .stream_end = skep_rpc_stream_end,
     .stream_fail = skep_rpc_stream_fail,
     .stream_consume = skep_rpc_stream_consume,
+    .stream_pause = skep_rpc_stream_pause,
     .stream_cancel = skep_rpc_stream_cancel,
     .stream_queued = skep_rpc_stream_queued,
     .dial = dial_start,

@@ -109,10 +109,11 @@ int skep_rpc_stream_serve(struct skep_rpc *rpc, const char *method,
 void skep_rpc_stream_unserve(struct rpc_host *rpc, struct rpc_method *method);
 void skep_rpc_stream_use(struct skep_rpc_stream *stream,
                          const struct skep_rpc_stream_events *events, void *user);
-int skep_rpc_stream_send(struct skep_rpc_stream *stream, skep_bytes message);
+int skep_rpc_stream_send(struct skep_rpc_stream *stream, skep_bytes head, skep_bytes body);
 void skep_rpc_stream_end(struct skep_rpc_stream *stream);
 void skep_rpc_stream_fail(struct skep_rpc_stream *stream, skep_bytes text);
 void skep_rpc_stream_consume(struct skep_rpc_stream *stream, size_t n);
+void skep_rpc_stream_pause(struct skep_rpc_stream *stream, bool paused);
 void skep_rpc_stream_cancel(struct skep_rpc_stream *stream);
 size_t skep_rpc_stream_queued(const struct skep_rpc_stream *stream);
 void skep_rpc_stream_close(struct rpc_host *rpc);

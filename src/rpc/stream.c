@@ -10,6 +10,8 @@
 #include "base/varint.h"
 #include "rpc/rpc_internal.h"
 
+enum { STREAM_HEAD_COPIED = 512 }; /* a message's head that short goes out with the frame's own */
+
 struct skep_rpc_stream {
     struct skep_list entry; /* rpc->streams */
     struct skep_list in_method;
@@ -23,7 +25,7 @@ struct skep_rpc_stream {
     size_t unconsumed; /* bytes of messages delivered and not yet used up */
     size_t counted;    /* of reader.held */
     size_t withheld;   /* bytes of the stream's window not yet given back */
-    bool is_caller, ended_in, ended_out;
+    bool is_caller, ended_in, ended_out, paused;
     bool busy, gone; /* inside on_data; to be freed when that returns */
 };
 
@@ -93,7 +95,7 @@ static void caller_ended(struct skep_rpc_stream *s)
 /* Window goes back as long as what was delivered is being used up; else the peer must wait. */
 static void give_back(struct skep_rpc_stream *s)
 {
-    if (s->stream && s->withheld > 0 && s->unconsumed <= SKEP_STREAM_UNCONSUMED_MAX) {
+    if (s->stream && !s->paused && s->withheld > 0 && s->unconsumed <= SKEP_STREAM_UNCONSUMED_MAX) {
         size_t n = s->withheld;
 
         s->withheld = 0;
@@ -243,16 +245,24 @@ void skep_rpc_stream_use(struct skep_rpc_stream *s, const struct skep_rpc_stream
     s->user = user;
 }
 
-int skep_rpc_stream_send(struct skep_rpc_stream *s, skep_bytes message)
+int skep_rpc_stream_send(struct skep_rpc_stream *s, skep_bytes head, skep_bytes body)
 {
-    uint8_t head[SKEP_RPC_FRAME_HEAD_LEN];
+    uint8_t start[SKEP_RPC_FRAME_HEAD_LEN + STREAM_HEAD_COPIED];
+    size_t len = SKEP_RPC_FRAME_HEAD_LEN;
+    int rc;
 
     if (!s->stream || s->ended_out)
         return SKEP_ECLOSED;
-    if (message.len > SKEP_STREAM_MESSAGE_MAX)
+    if (head.len > SKEP_STREAM_MESSAGE_MAX || body.len > SKEP_STREAM_MESSAGE_MAX - head.len)
         return SKEP_ESIZE;
-    skep_rpc_frame_head(head, SKEP_RPC_FRAME_MESSAGE, message.len);
-    return skep_rpc_write(s->stream, head, sizeof head, message);
+    skep_rpc_frame_head(start, SKEP_RPC_FRAME_MESSAGE, head.len + body.len);
+    if (head.len > STREAM_HEAD_COPIED) {
+        if ((rc = skep_rpc_write(s->stream, start, len, head)) < 0)
+            return rc;
+        return body.len > 0 ? skep_stream_write(s->stream, body) : 0;
+    }
+    skep_bytes_copy(start + len, head);
+    return skep_rpc_write(s->stream, start, len + head.len, body);
 }
 
 void skep_rpc_stream_end(struct skep_rpc_stream *s)
@@ -301,6 +311,13 @@ void skep_rpc_stream_fail(struct skep_rpc_stream *s, skep_bytes text)
 void skep_rpc_stream_consume(struct skep_rpc_stream *s, size_t n)
 {
     s->unconsumed -= SKEP_MIN(n, s->unconsumed);
+    if (!s->busy)
+        give_back(s);
+}
+
+void skep_rpc_stream_pause(struct skep_rpc_stream *s, bool paused)
+{
+    s->paused = paused;
     if (!s->busy)
         give_back(s);
 }

@@ -82,7 +82,9 @@ static void on_number(struct skep_rpc_stream *stream, void *user, skep_bytes mes
         return;
     }
     answer[1] = end->sum = (uint8_t)(end->sum + message.data[1]);
-    assert_int_equal(end->rpc->ops->stream_send(stream, skep_bytes_of(answer, 2)), 0);
+    assert_int_equal(
+        end->rpc->ops->stream_send(stream, skep_bytes_of(answer, 1), skep_bytes_of(answer + 1, 1)),
+        0);
 }
 
 static const struct skep_rpc_stream_events sum_events = {
@@ -139,7 +141,9 @@ static void send_number(struct pair *pair, uint8_t number)
 {
     uint8_t message[2] = {8, number};
 
-    assert_int_equal(pair->a.rpc->ops->stream_send(pair->a.stream, skep_bytes_of(message, 2)), 0);
+    assert_int_equal(pair->a.rpc->ops->stream_send(pair->a.stream, skep_bytes_of(message, 2),
+                                                   (skep_bytes){NULL, 0}),
+                     0);
 }
 
 static void messages_go_both_ways_and_end(void **state)
@@ -277,8 +281,9 @@ static void a_slow_reader_holds_the_sender_back(void **state)
     pair.b.keep = true;
     open_to(&pair, "C.plain");
     for (size_t i = 0; i < COUNT; i++)
-        assert_int_equal(
-            pair.a.rpc->ops->stream_send(pair.a.stream, skep_bytes_of(message, MESSAGE)), 0);
+        assert_int_equal(pair.a.rpc->ops->stream_send(pair.a.stream, skep_bytes_of(message, 100),
+                                                      skep_bytes_of(message, MESSAGE - 100)),
+                         0);
     fake_net_run(&pair.net, SECOND);
     assert_true(pair.b.bytes >= SKEP_STREAM_UNCONSUMED_MAX);
     assert_true(pair.b.bytes <= SKEP_STREAM_UNCONSUMED_MAX + (512 << 10));
@@ -303,12 +308,40 @@ static void a_message_larger_than_the_window_gets_through(void **state)
     setup(&pair);
     pair.net.window = 256 << 10;
     open_to(&pair, "C.plain");
-    assert_int_equal(pair.a.rpc->ops->stream_send(pair.a.stream, skep_bytes_of(message, len)), 0);
+    assert_int_equal(pair.a.rpc->ops->stream_send(pair.a.stream, skep_bytes_of(message, 1000),
+                                                  skep_bytes_of(message, len - 1000)),
+                     0);
     fake_net_run(&pair.net, SECOND);
     assert_int_equal(pair.b.bytes, len);
-    assert_int_equal(pair.a.rpc->ops->stream_send(
-                         pair.a.stream, skep_bytes_of(message, SKEP_STREAM_MESSAGE_MAX + 1)),
+    assert_int_equal(pair.a.rpc->ops->stream_send(pair.a.stream,
+                                                  skep_bytes_of(message, SKEP_STREAM_MESSAGE_MAX),
+                                                  skep_bytes_of(message, 1)),
                      SKEP_ESIZE);
+    teardown(&pair);
+    free(message);
+}
+
+static void a_paused_stream_takes_no_more_than_a_window(void **state)
+{
+    struct pair pair;
+    size_t len = 3 << 20;
+    uint8_t *message = calloc(1, len);
+
+    (void)state;
+    setup(&pair);
+    pair.net.window = 256 << 10;
+    open_to(&pair, "C.plain");
+    fake_net_run(&pair.net, SECOND);
+    pair.b.rpc->ops->stream_pause(pair.b.stream, true);
+    assert_int_equal(pair.a.rpc->ops->stream_send(pair.a.stream, (skep_bytes){NULL, 0},
+                                                  skep_bytes_of(message, len)),
+                     0);
+    fake_net_run(&pair.net, SECOND);
+    assert_int_equal(pair.b.messages, 0);
+    assert_true(pair.a.rpc->ops->stream_queued(pair.a.stream) >= len - pair.net.window);
+    pair.b.rpc->ops->stream_pause(pair.b.stream, false);
+    fake_net_run(&pair.net, SECOND);
+    assert_int_equal(pair.b.bytes, len);
     teardown(&pair);
     free(message);
 }
@@ -373,6 +406,7 @@ int main(void)
         cmocka_unit_test(what_breaks_the_rules_ends_the_call),
         cmocka_unit_test(a_slow_reader_holds_the_sender_back),
         cmocka_unit_test(a_message_larger_than_the_window_gets_through),
+        cmocka_unit_test(a_paused_stream_takes_no_more_than_a_window),
         cmocka_unit_test(streams_beyond_the_bound_of_one_peer_are_reset),
         cmocka_unit_test(a_handler_taken_away_ends_its_streams),
         cmocka_unit_test(closing_ends_streams_on_both_sides),
