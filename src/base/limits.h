@@ -156,6 +156,12 @@ enum {
     SKEP_EXPERT_BACKOFF_US =
         5000000, /* a failing expert is left alone for so long, twice as long each time … */
     SKEP_EXPERT_BACKOFF_MAX_US = 300000000, /* … up to this */
+    SKEP_SAFETENSORS_HEADER_MAX = 1 << 20,  /* bytes */
+    SKEP_SAFETENSORS_TENSORS_MAX =
+        256, /* of one file; an expert's are at most three times its class's parameters */
+    SKEP_SAFETENSORS_NOTES_MAX = 64, /* entries of a file's __metadata__ */
+    SKEP_CHECKPOINTS_MAX = 16384,    /* in one folder */
+    SKEP_UID_TRIES_MAX = 65536,      /* uids of a pattern proposed in search of free ones */
 };
 
 #define SKEP_DHT_STORAGE_BYTES SKEP_MIB(256)
