@@ -10,8 +10,8 @@
 #include "server/backend.h"
 
 enum {
-    SKEP_CHECKPOINT_WHY_MAX = 512,
-    SKEP_CHECKPOINT_PATH_MAX = 256,      /* of a path in a message; its front is left out */
+    SKEP_CHECKPOINT_WHY_MAX = 768,
+    SKEP_CHECKPOINT_PATH_MAX = 384,      /* of a path in a message; its front is left out */
     SKEP_CHECKPOINT_FOLDER_MAX = 255 + 1 /* what file systems allow for one name */
 };
 
