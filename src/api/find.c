@@ -286,8 +286,9 @@ static int find_start(skep_op *base, skep_node *node)
                                        .dims = options->dimensions,
                                        .rows = options->scores,
                                        .row_stride = options->row_stride};
-    const struct skep_search_options search = {options->beam_size,
-                                               skep_api_deadline_us(node, options->time_budget_us)};
+    const struct skep_search_options search = {
+        .beam_size = options->beam_size,
+        .deadline_us = skep_api_deadline_us(node, options->time_budget_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
 
@@ -305,8 +306,9 @@ static int initial_start(skep_op *base, skep_node *node)
 {
     struct find_op *op = find_op_of(base);
     const skep_find_options *options = &op->options;
-    const struct skep_search_options search = {options->beam_size,
-                                               skep_api_deadline_us(node, options->time_budget_us)};
+    const struct skep_search_options search = {
+        .beam_size = options->beam_size,
+        .deadline_us = skep_api_deadline_us(node, options->time_budget_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
 
@@ -322,7 +324,8 @@ static int initial_start(skep_op *base, skep_node *node)
 static int successors_start(skep_op *base, skep_node *node)
 {
     struct find_op *op = find_op_of(base);
-    const struct skep_search_options search = {1, skep_api_deadline_us(node, op->timeout_us)};
+    const struct skep_search_options search = {
+        .beam_size = 1, .deadline_us = skep_api_deadline_us(node, op->timeout_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
 
