@@ -216,6 +216,58 @@ static void a_budget_of_keys_is_kept_and_the_bound_is_true(void **state)
     assert_true(test_seed_first() != 1 || inexact > 100);
 }
 
+static void on_found(struct skep_search *found, int rc)
+{
+    (void)found;
+    assert_int_equal(rc, 0);
+}
+
+/* Nobody holds anything under these indices: without a bound all of them would be asked for. */
+static void an_exact_search_asks_for_at_most_its_keys(void **state)
+{
+    const uint32_t size = SKEP_EXACT_KEYS_MAX + 5000, sizes[] = {size, 2};
+    const float second[] = {-10, 0};
+    float *first = calloc(size, sizeof *first);
+    const void *rows[] = {first, second};
+    const struct skep_scores scores = {SKEP_GRID_FLOAT32, 1, 2, rows, NULL};
+    const struct skep_search_options options = {.beam_size = 2, .exact = true};
+    struct skep_beam_options beam_options;
+    struct skep_search found = {0};
+    struct test_env env;
+    struct skep_beam *beam;
+    struct skep_dht *dht;
+
+    (void)state;
+    test_env_init(&env, 1);
+    dht = fake_dht_new(&env.env, 1);
+    for (uint32_t i = 0; i < 2;
+         i++) { /* the beam is content with these, but there could be better ones anywhere */
+        char uid[32];
+
+        snprintf(uid, sizeof uid, "e.%u.0", (unsigned)i);
+        fake_dht_declare(dht, uid, "12D3KooWGPCb8HuCZLMmKAhdeD58t6vkLSWePRw6nWePejzcHB4s", 1.9e9);
+        first[i] = 2;
+    }
+    skep_beam_options_default(&beam_options);
+    beam_options.prefix = skep_bytes_str("e.");
+    beam_options.grid = sizes;
+    beam_options.dims = 2;
+    beam_options.negative_caching = false;
+    assert_int_equal(skep_beam_new(&beam, dht, &beam_options, NULL, 0), 0);
+    found.done = on_found;
+    assert_int_equal(skep_find_best_start(&found, beam, &scores, &options, NULL, 0), 0);
+    test_env_advance(&env, 100000000);
+    assert_true(fake_dht_counts(dht)->keys <= SKEP_EXACT_KEYS_MAX + SKEP_BEAM_AHEAD_MAX);
+    assert_int_equal(found.hit_count, 1);
+    assert_false(found.hits[0].exact);
+    assert_true(found.hits[0].bound == 0);
+    skep_search_fini(&found);
+    skep_beam_free(beam);
+    fake_dht_free(dht);
+    test_env_fini(&env);
+    free(first);
+}
+
 static void a_deadline_is_kept_and_the_bound_is_true(void **state)
 {
     size_t inexact = 0;
@@ -273,6 +325,7 @@ int main(void)
         cmocka_unit_test(an_exact_search_finds_what_brute_force_finds),
         cmocka_unit_test(what_nobody_answers_for_stays_open_and_bounds_the_answer),
         cmocka_unit_test(a_budget_of_keys_is_kept_and_the_bound_is_true),
+        cmocka_unit_test(an_exact_search_asks_for_at_most_its_keys),
         cmocka_unit_test(a_deadline_is_kept_and_the_bound_is_true),
         cmocka_unit_test(a_prefix_with_numbers_is_refused_in_the_exact_mode),
     };
