@@ -46,7 +46,8 @@ typedef struct skep_class_schema {
     /** It runs on the network's thread: for what takes microseconds. */
     bool cheap;
     /** backward() has made sure that no gradient it hands out is NaN, infinite or above 1e18 before it hands out the first, and
-     *  uses no parameter after it handed out its gradient: then skep applies each at once, while it is in the processor's cache. */
+     *  uses no parameter after it handed out its gradient: then skep applies each at once, while it is in the processor's cache. It hands out the
+     *  pieces of a parameter in the order of their offsets, and does not fail once it has begun. */
     bool gradients_are_final;
     /** What it answers is sent so much later; nothing is blocked meanwhile. */
     uint64_t delay_us;
@@ -60,6 +61,7 @@ struct skep_pass {
     size_t rows;                    /* of the batch: at least 1 */
     const float *const *parameters; /* [parameter_count], in the order of the schema */
     uint64_t seed;                  /* fresh for each pass, for classes that draw */
+    bool frozen; /* nothing is trained: gradients of parameters may be left out */
     /** Scratch memory, not initialised, aligned to 64 bytes, freed when the pass ends. @return NULL: there is none; return SKEP_ENOMEM then. */
     void *(*alloc)(skep_pass *pass, size_t len);
     /** C[m][n] = alpha * op(A) op(B) + beta * C, row-major, op 'N' or 'T'; lda, ldb, ldc: numbers from a row of the matrix as it is stored to its next. */

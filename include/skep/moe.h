@@ -57,7 +57,7 @@ SKEP_API const skep_expert *skep_moe_get_experts_result(const skep_op *op, size_
 
 enum skep_find_mode {
     SKEP_FIND_BEAM, /* as hivemind: the best beam_size prefixes of each dimension */
-    SKEP_FIND_EXACT /* the true best of all; reserved: SKEP_EINVAL in this version */
+    SKEP_FIND_EXACT /* the true best of all experts that the records name; the prefix must have no numbers */
 };
 
 enum skep_score_type { SKEP_SCORE_FLOAT32, SKEP_SCORE_FLOAT64 };
@@ -82,6 +82,8 @@ typedef struct skep_find_options {
     double cache_expiration_s; /* 300: how long a negative mark lives */
     uint64_t time_budget_us;   /* 0: none. It answers by then with what it has */
     enum skep_find_mode mode;
+    /** Exact: prefixes asked for at most, the beam's that goes before counted; then it answers with what it has, and `bound` tells. 0: 65,536. */
+    size_t key_budget;
 } skep_find_options;
 
 SKEP_API void skep_find_options_init_size(skep_find_options *options, size_t struct_size);

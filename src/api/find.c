@@ -286,8 +286,11 @@ static int find_start(skep_op *base, skep_node *node)
                                        .dims = options->dimensions,
                                        .rows = options->scores,
                                        .row_stride = options->row_stride};
-    const struct skep_search_options search = {options->beam_size,
-                                               skep_api_deadline_us(node, options->time_budget_us)};
+    const struct skep_search_options search = {
+        .beam_size = options->beam_size,
+        .exact = options->mode == SKEP_FIND_EXACT,
+        .keys_max = options->key_budget,
+        .deadline_us = skep_api_deadline_us(node, options->time_budget_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
 
@@ -305,8 +308,9 @@ static int initial_start(skep_op *base, skep_node *node)
 {
     struct find_op *op = find_op_of(base);
     const skep_find_options *options = &op->options;
-    const struct skep_search_options search = {options->beam_size,
-                                               skep_api_deadline_us(node, options->time_budget_us)};
+    const struct skep_search_options search = {
+        .beam_size = options->beam_size,
+        .deadline_us = skep_api_deadline_us(node, options->time_budget_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
 
@@ -322,7 +326,8 @@ static int initial_start(skep_op *base, skep_node *node)
 static int successors_start(skep_op *base, skep_node *node)
 {
     struct find_op *op = find_op_of(base);
-    const struct skep_search_options search = {1, skep_api_deadline_us(node, op->timeout_us)};
+    const struct skep_search_options search = {
+        .beam_size = 1, .deadline_us = skep_api_deadline_us(node, op->timeout_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
 
@@ -385,9 +390,13 @@ static int check_searcher(const skep_node *node, const skep_find_options *option
 
 static int check_shapes(const skep_find_options *options)
 {
-    if (options->mode != SKEP_FIND_BEAM)
-        return skep_api_fail(SKEP_EINVAL, "mode %d is reserved; this version has the beam search",
-                             (int)options->mode);
+    if (options->mode != SKEP_FIND_BEAM && options->mode != SKEP_FIND_EXACT)
+        return skep_api_fail(SKEP_EINVAL, "mode %d is none", (int)options->mode);
+    if (options->mode == SKEP_FIND_EXACT &&
+        skep_uid_number_count(skep_bytes_str(options->prefix)) > 0)
+        return skep_api_fail(
+            SKEP_EINVAL, "prefix %s: the exact mode takes one without numbers, such as \"ffn.\"",
+            skep_api_quote(options->prefix));
     if (options->score_type != SKEP_SCORE_FLOAT32 && options->score_type != SKEP_SCORE_FLOAT64)
         return skep_api_fail(SKEP_EINVAL, "score type %d is none", (int)options->score_type);
     if (options->dimensions == 0 || !options->grid_size)

@@ -142,6 +142,7 @@ enum {
         64, /* stores of negative marks under way; further marks are not written */
     SKEP_BEAM_HOME_WALK_MAX =
         4096, /* first indices looked at in the local cache once the deadline has passed */
+    SKEP_EXACT_KEYS_MAX = 65536,     /* prefixes that one exact search asks for */
     SKEP_DECLARE_UIDS_MAX = 1 << 20, /* of one declaration */
     SKEP_UID_LEN_MAX = 4096,
 
@@ -150,13 +151,9 @@ enum {
         32, /* of one request or answer, and of what an expert says of itself */
     SKEP_EXPERT_BYTES_MAX = 256 << 20, /* numbers of one streamed request or answer */
     SKEP_EXPERT_INFO_MAX = 64 << 10,   /* bytes of what an expert says of itself */
-    SKEP_EXPERT_INFOS_MAX =
-        4096, /* experts whose info a caller keeps; the least used is forgotten */
-    SKEP_EXPERT_FAILING_MAX = 4096, /* experts remembered as failing; the oldest is forgotten */
-    SKEP_EXPERT_BACKOFF_US =
-        5000000, /* a failing expert is left alone for so long, twice as long each time … */
-    SKEP_EXPERT_BACKOFF_MAX_US = 300000000, /* … up to this */
-    SKEP_SAFETENSORS_HEADER_MAX = 1 << 20,  /* bytes */
+    SKEP_HIDDEN_MAX = 1 << 16,         /* main dimension of skep's own classes */
+    SKEP_SCRATCH_KEPT_MAX = 192 << 20, /* bytes that a worker keeps from one batch to the next */
+    SKEP_SAFETENSORS_HEADER_MAX = 1 << 20, /* bytes */
     SKEP_SAFETENSORS_TENSORS_MAX =
         256, /* of one file; an expert's are at most three times its class's parameters */
     SKEP_SAFETENSORS_NOTES_MAX = 64, /* entries of a file's __metadata__ */

@@ -7,7 +7,7 @@
 enum { REPEAT_MAX = 1000000 };
 
 static char *prefix, *grid_text, *scores_path, *beam_text, *mode_text, *budget_text, *workers_text,
-    *repeat_text, *cache_text;
+    *repeat_text, *cache_text, *keys_text;
 static int no_negative_cache;
 
 static struct poptOption options[] = {
@@ -18,9 +18,12 @@ static struct poptOption options[] = {
      "FILE"},
     {"beam", 'b', POPT_ARG_STRING, &beam_text, 0,
      "how many experts to find, and prefixes to keep (4)", "K"},
-    {"mode", '\0', POPT_ARG_STRING, &mode_text, 0, "the kind of search (beam)", "beam|exact"},
+    {"mode", '\0', POPT_ARG_STRING, &mode_text, 0,
+     "beam as hivemind (the default), or the true best", "beam|exact"},
     {"budget", '\0', POPT_ARG_STRING, &budget_text, 0, "answer by then with what there is",
      "DURATION"},
+    {"key-budget", '\0', POPT_ARG_STRING, &keys_text, 0,
+     "exact: ask for at most so many prefixes (65536)", "N"},
     {"workers", '\0', POPT_ARG_STRING, &workers_text, 0, "most requests in flight", "N"},
     {"no-negative-cache", '\0', POPT_ARG_NONE, &no_negative_cache, 0,
      "do not remember prefixes without experts in the DHT", NULL},
@@ -35,7 +38,8 @@ static struct poptOption options[] = {
 struct wanted {
     struct skep_cmd_grid grid;
     struct skep_cmd_scores scores;
-    uint64_t beam, budget_us, workers, repeat, cache_us;
+    uint64_t beam, budget_us, workers, repeat, cache_us, keys;
+    bool is_exact;
 };
 
 static bool has_option(const char *name, const char *value)
@@ -74,20 +78,22 @@ static bool check_options(struct wanted *w)
         skep_cmd_error("--grid", "%s", why.text);
         return false;
     }
-    if (mode_text && strcmp(mode_text, "exact") == 0) {
-        skep_cmd_error("--mode", "exact is reserved: this version has beam alone");
-        return false;
-    }
-    if (mode_text && strcmp(mode_text, "beam") != 0) {
+    w->is_exact = mode_text && strcmp(mode_text, "exact") == 0;
+    if (mode_text && !w->is_exact && strcmp(mode_text, "beam") != 0) {
         skep_cmd_error("--mode", "'%.64s' is neither beam nor exact", mode_text);
         return false;
     }
     if (!skep_cmd_option_count("--beam", beam_text, 1, SKEP_BEAM_SIZE_MAX, &w->beam) ||
         !skep_cmd_option_count("--workers", workers_text, 1, 65536, &w->workers) ||
+        !skep_cmd_option_count("--key-budget", keys_text, 1, SKEP_EXACT_KEYS_MAX, &w->keys) ||
         !skep_cmd_option_count("--repeat", repeat_text, 1, REPEAT_MAX, &w->repeat) ||
         !skep_cmd_option_duration("--budget", budget_text, &w->budget_us) ||
         !skep_cmd_option_duration("--cache-expiration", cache_text, &w->cache_us))
         return false;
+    if (keys_text && !w->is_exact) {
+        skep_cmd_error("--key-budget", "only --mode exact has one");
+        return false;
+    }
     if (budget_text && w->budget_us == 0) {
         skep_cmd_error("--budget", "no time at all leaves nothing to find");
         return false;
@@ -100,7 +106,7 @@ static bool check_options(struct wanted *w)
     return read_scores(w);
 }
 
-static void print_text(const skep_op *op, bool is_batch)
+static void print_text(const skep_op *op, bool is_batch, bool is_exact)
 {
     skep_find_cost cost = {.rounds = 0};
     size_t count = 0;
@@ -113,6 +119,10 @@ static void print_text(const skep_op *op, bool is_batch)
             skep_cmd_search_print_table(&found[i]);
         else
             puts("no expert found");
+        if (is_exact && found[i].exact)
+            puts("exact: no expert of these records scores higher than the ones above");
+        else if (is_exact)
+            printf("not exact: what was not looked at scores at most %.6f\n", found[i].bound);
         if (found[i].unanswered > 0)
             printf("%u prefix%s went unanswered\n", found[i].unanswered,
                    found[i].unanswered == 1 ? "" : "es");
@@ -133,7 +143,7 @@ static int print_result(const skep_op *op, const struct wanted *w, double *times
                                                       repeat_text ? times_ms : NULL, w->repeat)))
             return SKEP_EXIT_FAILED;
     } else {
-        print_text(op, w->scores.is_batch);
+        print_text(op, w->scores.is_batch, w->is_exact);
         if (repeat_text) {
             struct skep_cmd_latency l = skep_cmd_latency_of(times_ms, w->repeat);
 
@@ -161,6 +171,8 @@ static int search(struct skep_session *session, const struct wanted *w, double *
     s.options.num_workers = (size_t)w->workers;
     s.options.negative_caching = !no_negative_cache;
     s.options.time_budget_us = w->budget_us;
+    s.options.mode = w->is_exact ? SKEP_FIND_EXACT : SKEP_FIND_BEAM;
+    s.options.key_budget = (size_t)w->keys;
     if (cache_text)
         s.options.cache_expiration_s = (double)w->cache_us / 1e6;
     for (size_t i = 0; i < w->repeat && code == SKEP_EXIT_DONE; i++) {
@@ -209,6 +221,8 @@ const struct skep_cmd skep_cmd_find = {
         "  .npy   (D, G) or (batch, D, G), float32 or float64\n"
         "  .npz   D arrays in order, each (G) or (batch, G)\n"
         "  JSON   [row, ...] or [[row, ...], ...]; \"-inf\" is legal\n"
+        "--mode exact goes on where the beam ends, until no expert that any record names can be better; cut short, it says\n"
+        "how good an expert that it did not come by could be.\n"
         "What --budget cuts short is printed as far as it came, and the exit code is 124.",
     .example =
         "  skep find --prefix ffn. --grid 2x3 --scores - --beam 2 --join /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW… <<< '[[0.5, 1], [3, 1, 2]]'",

@@ -276,6 +276,8 @@ static int start_ranking(struct skep_search *user, struct skep_beam *beam, enum 
     rc = skep_score_table_init(&s->scores, beam->mem, grid, scores, why, why_len);
     if (rc < 0)
         return give_up(s, rc);
+    s->exact = options->exact;
+    s->keys_max = options->keys_max;
     s->example_count = scores->examples;
     s->examples = skep_arena_alloc(&s->arena, s->example_count, sizeof *s->examples);
     s->sizes = sizes = skep_arena_alloc(&s->arena, grid->dims, sizeof *sizes);
@@ -293,6 +295,10 @@ int skep_find_best_start(struct skep_search *search, struct skep_beam *beam,
                          const struct skep_scores *scores,
                          const struct skep_search_options *options, char *why, size_t why_len)
 {
+    if (options->exact && beam->base_count > 0) {
+        say(why, why_len, "the exact mode takes a prefix without numbers, such as \"ffn.\"");
+        return SKEP_EINVAL;
+    }
     return start_ranking(search, beam, FIND_BEST, &beam->grid, scores, options, why, why_len);
 }
 

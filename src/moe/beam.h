@@ -4,7 +4,7 @@
  *
  * Results and their order are hivemind's; the way of asking is not. The best first indices are asked for together, more of them where the grid is
  * sparse, and consumed in hivemind's order; all examples of a batch share each round's one get. A tree of prefixes remembers each one's DHT id and
- * decoded record, so that a repeated search hashes and decodes nothing. Left out: the exact mode. */
+ * decoded record, so that a repeated search hashes and decodes nothing. The exact mode goes on where the beam ends: exact.c. */
 #ifndef SKEP_MOE_BEAM_H
 #define SKEP_MOE_BEAM_H
 
@@ -90,6 +90,9 @@ struct skep_search {
 
 struct skep_search_options {
     size_t beam_size;
+    bool exact; /* the true best, not those that a beam comes by */
+    size_t
+        keys_max; /* exact: prefixes asked for at most, the beam's counted; 0: SKEP_EXACT_KEYS_MAX */
     uint64_t
         deadline_us; /* monotonic; 0: none. After it the search goes on with the local cache alone; queries under way go on and warm it */
 };

@@ -25,6 +25,11 @@ int skep_codec_encode(skep_compression compression, const skep_tensor *tensor, u
 int skep_codec_check_len(skep_compression compression, const skep_tensor *tensor, size_t len,
                          const char **why);
 
+/** How long is the whole buffer whose first bytes are `start`? @return 1 and *len; 0: more must come to tell, *len is a guess; SKEP_EPEER_PROTO, and *why: it will
+ *  never fit. */
+int skep_codec_whole_len(skep_compression compression, const skep_tensor *tensor, skep_bytes start,
+                         size_t *len, const char **why);
+
 /** @param tensor  type and shape; its data is not looked at. @param out  [skep_tensor_bytes(tensor)].
  *  @return 0; SKEP_EPEER_PROTO (lengths, codebook, an index out of it), and *why. */
 int skep_codec_decode(skep_compression compression, skep_bytes buffer, const skep_tensor *tensor,

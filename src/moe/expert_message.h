@@ -82,7 +82,8 @@ struct skep_expert_reader {
     /* private */
     bool gathering;
     skep_compression compression;
-    size_t expected, got;     /* bytes of the buffer being gathered */
+    size_t expected, got; /* bytes of the buffer being gathered */
+    uint8_t *numbers;     /* of the tensor being gathered, where they go straight to their place */
     struct skep_buf gathered; /* what is compressed */
 };
 

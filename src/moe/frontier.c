@@ -164,6 +164,7 @@ int skep_frontier_want(struct search *s, uint32_t slot)
         s->wanted_cap = cap;
     }
     s->slots[slot].state = SLOT_WANTED;
+    s->keys++;
     s->wanted[s->wanted_count++] = slot;
     return 0;
 }

@@ -8,7 +8,7 @@
 
 /* What an expert under a prefix of `depth` coordinates can score at most. Rounding keeps the order of sums, so adding the rest in the order of
  * the real sum bounds the real sum. */
-static double best_below(const struct search *s, size_t example, double score, size_t depth)
+double skep_search_bound(const struct search *s, size_t example, double score, size_t depth)
 {
     const double *best = s->scores.best + example * s->scores.dims;
 
@@ -17,9 +17,10 @@ static double best_below(const struct search *s, size_t example, double score, s
     return score;
 }
 
-static void not_looked_at(const struct search *s, struct example *e, double score, size_t depth)
+void skep_search_not_looked_at(const struct search *s, struct example *e, double score,
+                               size_t depth)
 {
-    double bound = best_below(s, (size_t)(e - s->examples), score, depth);
+    double bound = skep_search_bound(s, (size_t)(e - s->examples), score, depth);
 
     if (!e->has_bound || bound > e->bound)
         e->bound = bound;
@@ -53,13 +54,20 @@ static int rank_more(struct search *s, struct example *e)
     return 1;
 }
 
-/* The slot of the p-th best first index. @return 1; 0: there is none; SKEP_ENOMEM. */
-static int first_slot(struct search *s, struct example *e, size_t p, uint32_t *slot)
+int skep_search_rank(struct search *s, struct example *e, size_t p)
 {
     int rc = 1;
 
-    if (p >= e->order_count)
+    while (rc > 0 && p >= e->order_count)
         rc = rank_more(s, e);
+    return rc;
+}
+
+/* The slot of the p-th best first index. @return 1; 0: there is none; SKEP_ENOMEM. */
+static int first_slot(struct search *s, struct example *e, size_t p, uint32_t *slot)
+{
+    int rc = skep_search_rank(s, e, p);
+
     if (rc <= 0)
         return rc;
     *slot = skep_frontier_child(s, SLOT_ROOT, e->order[p].index);
@@ -142,7 +150,7 @@ static int complete_first(struct search *s, struct example *e)
     if (rc < 0)
         return rc;
     if (e->cursor < e->order_count)
-        not_looked_at(s, e, e->order[e->cursor].score, 1);
+        skep_search_not_looked_at(s, e, e->order[e->cursor].score, 1);
     return 0;
 }
 
@@ -163,7 +171,7 @@ static int advance_first(struct search *s, struct example *e)
             return look_ahead(s, e);
         if (at->state == SLOT_UNANSWERED) {
             e->unanswered++;
-            not_looked_at(s, e, e->order[e->cursor].score, 1);
+            skep_search_not_looked_at(s, e, e->order[e->cursor].score, 1);
         } else if (at->found && at->found->count > 0) {
             if ((rc = keep_first(s, e, slot)) < 0)
                 return rc;
@@ -208,128 +216,6 @@ static int step_initial(struct search *s)
         learn_density(s);
         s->phase = s->kind == FIND_BEST ? PHASE_CHOOSE : PHASE_ENDED;
         s->dim = 1;
-    }
-    return 0;
-}
-
-/* ---- collecting experts ---- */
-
-static const struct skep_moe_successor *entry_of(const struct skep_top_item *hit)
-{
-    return &((const struct skep_moe_successors *)hit->owner)->entries[hit->index];
-}
-
-/* Equal scores: the larger uid text first. */
-static bool uid_above(const struct skep_top_item *a, const struct skep_top_item *b)
-{
-    return skep_bytes_compare(skep_successor_uid(a->owner, entry_of(a)),
-                              skep_successor_uid(b->owner, entry_of(b))) > 0;
-}
-
-/* A uid counts where it is first seen. One that is under this prefix can only have been seen as the example that led here. */
-static bool seen_before(const struct item *item, const struct skep_moe_successor *entry)
-{
-    skep_bytes uid = skep_successor_uid(item->found, entry);
-
-    for (const struct item *at = item; at->parent; at = at->parent) {
-        if (skep_bytes_equal(uid, skep_successor_uid(at->parent->found, at->via)))
-            return true;
-    }
-    return false;
-}
-
-/* The sum over the numbers of a prefix, those of the searcher's own prefix included, as hivemind has it. @return false: out of the grid. */
-static bool prefix_sum(const struct search *s, size_t example, const struct item *item, double *sum)
-{
-    const struct skep_beam *beam = s->beam;
-    uint32_t numbers[SKEP_GRID_DIMENSIONS_MAX];
-    size_t count = beam->base_count + s->dim, at = count;
-
-    *sum = item->score;
-    if (beam->base_count == 0)
-        return true;
-    if (count > s->dims)
-        return false;
-    for (const struct item *i = item; i; i = i->parent)
-        numbers[--at] = (uint32_t)i->node->key.coordinate;
-    for (size_t d = 0; d < beam->base_count; d++)
-        numbers[d] = beam->base[d];
-    *sum = 0;
-    for (size_t d = 0; d < count; d++) {
-        if (numbers[d] >= s->sizes[d])
-            return false;
-        *sum = skep_score_add(s->scores.narrow, *sum,
-                              skep_score_row(&s->scores, example, d)[numbers[d]]);
-    }
-    return true;
-}
-
-/* The score of an entry's expert. @return false: it is none of this grid. */
-static inline bool expert_score(const struct search *s, size_t example, const struct item *item,
-                                const struct skep_moe_successor *entry, double *score)
-{
-    size_t depth = s->beam->base_count + s->dim;
-    const uint32_t *numbers = item->found->numbers + entry->number_at;
-
-    if (depth + entry->number_count != s->dims)
-        return false;
-    for (size_t i = 0; i < entry->number_count; i++) {
-        if (numbers[i] >= s->sizes[depth + i])
-            return false;
-        *score = skep_score_add(s->scores.narrow, *score,
-                                skep_score_row(&s->scores, example, depth + i)[numbers[i]]);
-    }
-    return true;
-}
-
-static int reserve_hits(struct search *s, struct example *e)
-{
-    size_t most = e->hits.count;
-    struct skep_top_item *items;
-
-    for (size_t i = 0; i < e->beam_count; i++)
-        most += e->beam[i].found->count;
-    most = SKEP_MIN(most, s->beam_size);
-    if (most <= e->hits_room)
-        return 0;
-    items = skep_arena_alloc(&s->arena, most, sizeof *items);
-    if (!items)
-        return SKEP_ENOMEM;
-    if (e->hits.count > 0)
-        memcpy(items, e->hits.items, e->hits.count * sizeof *items);
-    e->hits.items = items;
-    e->hits_room = most;
-    return 0;
-}
-
-static int collect(struct search *s, struct example *e)
-{
-    size_t example = (size_t)(e - s->examples);
-    int rc = reserve_hits(s, e);
-
-    if (rc < 0)
-        return rc;
-    e->hits.above = uid_above;
-    for (size_t i = 0; i < e->beam_count; i++) {
-        const struct item *item = &e->beam[i];
-        double sum;
-        bool fits = prefix_sum(s, example, item, &sum);
-
-        for (uint32_t k = 0; k < item->found->count; k++) {
-            const struct skep_moe_successor *entry = &item->found->entries[k];
-            double score = sum;
-
-            if (entry->coordinate == SKEP_FLAT_EXPERT && s->dims == 1)
-                score = item->score; /* the 1-d expert itself */
-            else if (!fits || (entry->coordinate < 0 && s->dim > 1) ||
-                     !expert_score(s, example, item, entry, &score))
-                continue;
-            if (e->hits.count == e->hits.cap && score < e->hits.items[0].score)
-                continue;
-            if (item->parent && seen_before(item, entry))
-                continue;
-            skep_top_offer(&e->hits, (struct skep_top_item){score, item->found, k});
-        }
     }
     return 0;
 }
@@ -412,7 +298,7 @@ static int choose(struct search *s, struct example *e)
     rank_children(s, e, &top);
     skep_top_sort(&top);
     if (top.has_cut)
-        not_looked_at(s, e, top.cut_score, s->dim + 1);
+        skep_search_not_looked_at(s, e, top.cut_score, s->dim + 1);
     beam = skep_arena_alloc(&s->arena, top.count, sizeof *beam);
     if (!beam)
         return SKEP_ENOMEM;
@@ -444,13 +330,15 @@ static int step_choose(struct search *s)
         int rc = 0;
 
         if (e->beam_count > 0)
-            rc = collect(s, e);
+            rc = skep_collect(s, e, e->beam, e->beam_count, s->dim);
+        if (rc == 0 && s->exact)
+            rc = skep_exact_collected(s, e, e->beam, e->beam_count);
         if (rc == 0 && e->beam_count > 0 && s->dim + 1 < s->dims)
             rc = choose(s, e);
         if (rc < 0)
             return rc;
     }
-    s->phase = s->dim + 1 < s->dims ? PHASE_FORM : PHASE_ENDED;
+    s->phase = s->dim + 1 < s->dims ? PHASE_FORM : s->exact ? PHASE_EXACT : PHASE_ENDED;
     return 0;
 }
 
@@ -466,7 +354,7 @@ static void form(struct search *s, struct example *e)
         item.found = slot->found;
         if (slot->state == SLOT_UNANSWERED) {
             e->unanswered++;
-            not_looked_at(s, e, item.score, s->dim + 1);
+            skep_search_not_looked_at(s, e, item.score, s->dim + 1);
         } else if (slot->found && slot->found->grid_count > 0) {
             e->beam[kept++] = item;
         } else {
@@ -520,6 +408,7 @@ static int step(struct search *s)
     case PHASE_INITIAL: return step_initial(s);
     case PHASE_CHOOSE: return step_choose(s);
     case PHASE_FORM: return step_form(s);
+    case PHASE_EXACT: return skep_search_exact(s);
     case PHASE_PREFIXES: return step_prefixes(s);
     case PHASE_ENDED: return 0;
     }

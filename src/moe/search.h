@@ -3,6 +3,7 @@
  * has looked at, and the gets for the others) share.
  *
  *   INITIAL --every example has its first beam--> CHOOSE --prefixes picked--> FORM --their records are there--> CHOOSE (next dimension) … --> ENDED
+ *   … the last dimension --exact mode--> EXACT --nothing that is open can hold a better one--> ENDED
  *   PREFIXES (active successors) --every record is there--> ENDED
  * Each state is left when nothing that it needs is still being asked for; what is asked for ahead of need does not hold it up. */
 #ifndef SKEP_MOE_SEARCH_H
@@ -60,10 +61,22 @@ struct example {
     size_t unanswered;
     bool has_bound;
     double bound;
+    bool
+        has_floor; /* exact: so many experts were seen that no worse one than this can be in the answer */
+    double floor;
+    uint64_t *collected; /* exact: the slots it has collected from, a bit each */
+    size_t collected_words;
 };
 
 enum search_kind { FIND_BEST, INITIAL_BEAM, ACTIVE_SUCCESSORS };
-enum search_phase { PHASE_INITIAL, PHASE_CHOOSE, PHASE_FORM, PHASE_PREFIXES, PHASE_ENDED };
+enum search_phase {
+    PHASE_INITIAL,
+    PHASE_CHOOSE,
+    PHASE_FORM,
+    PHASE_EXACT,
+    PHASE_PREFIXES,
+    PHASE_ENDED
+};
 
 struct search {
     struct skep_search *user;
@@ -73,6 +86,9 @@ struct search {
     enum search_kind kind;
     enum search_phase phase;
     bool running, timed_out;
+    bool exact;
+    size_t keys_max,
+        keys; /* to be asked for at most in the exact mode (0: no bound of its own), and asked for so far */
     int rc;
     size_t beam_size, dims, dim; /* `dim`: that of the coordinates chosen next */
     const uint32_t *sizes;
@@ -125,6 +141,31 @@ void skep_search_run(struct search *s);
 
 /** Use what is at home from now on, and run to the end. */
 void skep_search_time_out(struct search *s);
+
+/** What an expert under a prefix of `depth` coordinates can score at most. */
+double skep_search_bound(const struct search *s, size_t example, double score, size_t depth);
+
+/** Nobody looked under this prefix: what may be there bounds the answer. */
+void skep_search_not_looked_at(const struct search *s, struct example *e, double score,
+                               size_t depth);
+
+/** See to it that order[p] is there. @return 1; 0: there are not so many first indices; SKEP_ENOMEM. */
+int skep_search_rank(struct search *s, struct example *e, size_t p);
+
+/* ---- collect.c ---- */
+
+/** Offer the experts that the records of `items` (of `dim` coordinates each) name to the example's hits. @return 0, SKEP_ENOMEM. */
+int skep_collect(struct search *s, struct example *e, const struct item *items, size_t count,
+                 size_t dim);
+
+/* ---- exact.c ---- */
+
+/** One pass of the exact mode over all examples. @return 0, SKEP_ENOMEM. */
+int skep_search_exact(struct search *s);
+
+/** The beam has collected from these. @return 0, SKEP_ENOMEM. */
+int skep_exact_collected(struct search *s, struct example *e, const struct item *items,
+                         size_t count);
 
 /* ---- frontier.c ---- */
 

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/prng.h"
+#include "server/scratch.h"
 
 /** C[m][n] = alpha * op(A) op(B) + beta * C: see skep_pass. */
 typedef void skep_sgemm_fn(char op_a, char op_b, size_t m, size_t n, size_t k, float alpha,
@@ -31,12 +32,14 @@ struct skep_training {
 /** The schedule's learning rate after so many steps. schedule.c; hivemind moe/server/layers/lr_schedule.py. */
 double skep_training_rate(const struct skep_training *training, uint64_t step);
 
-/** A class that has been opened for a dimension and options. */
+/** A class that has been opened for a dimension and options. Stays where it was opened. */
 struct skep_class {
     const skep_expert_class *class;
     skep_class_schema schema;
     void *state;
     size_t hidden;
+    /* private: scratch memory that the passes of its experts leave to each other */
+    struct skep_scratch_shelf *shelf, own_shelf;
 };
 
 /** skep's own classes, by name; NULL: there is none. class.c */
@@ -45,6 +48,7 @@ const skep_expert_class *skep_expert_class_find(const char *name);
 /** @return 0; SKEP_EINVAL, SKEP_ENOMEM; `why` says what. Checks what the class says (names, counts, shapes). */
 int skep_class_open(struct skep_class *out, const skep_expert_class *class, size_t hidden,
                     const char *options, char *why, size_t why_len);
+/** After its backends have gone, while their memory's allocator lives. Once more, or after open() failed, is fine. */
 void skep_class_close(struct skep_class *class);
 
 struct skep_backend {
@@ -59,6 +63,7 @@ struct skep_backend {
     size_t counts[SKEP_CLASS_PARAMETERS_MAX];
     uint64_t step; /* of the optimizer, taken so far */
     uint64_t steps_refused;
+    void *memory; /* private: holds the blocks */
 };
 
 /** Memory for the parameters, and their first values drawn from `prng`. @return 0 or SKEP_ENOMEM. */

@@ -477,7 +477,7 @@ static void bad_searches_are_refused_by_name(void **state)
     REFUSED(SKEP_EINVAL, "no dimensions", options.dimensions = 0);
     REFUSED(SKEP_EINVAL, "at most", options.dimensions = 1000);
     REFUSED(SKEP_EINVAL, "batch", options.batch_size = 0);
-    REFUSED(SKEP_EINVAL, "reserved", options.mode = SKEP_FIND_EXACT);
+    REFUSED(SKEP_EINVAL, "is none", options.mode = (enum skep_find_mode)7);
     second[2] = NAN;
     REFUSED(SKEP_EINVAL, "example 0, dimension 1, index 2 is not a number", (void)0);
     second[2] = INFINITY;

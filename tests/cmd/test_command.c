@@ -742,6 +742,39 @@ static void find_ranks_what_was_declared(void **state)
     assert_int_equal(json_array_size(json_object_get(document(), "experts")), 0);
 }
 
+static void an_exact_find_says_so_and_a_budget_of_keys_says_what_is_open(void **state)
+{
+    static const char scores[] = "[[4, 3, 2, 1], [0, 9, 0, 9]]";
+
+    (void)state;
+    JOINED("declare", "true.0.0", "true.1.0", "true.3.1", "true.3.3", "--ttl", "10m");
+    expect_code(0);
+    RUN_INPUT(scores, "find", "--prefix", "true.", "--grid", "4x4", "--scores", "-", "--beam", "1",
+              "--json", "--join", join_at[1]);
+    expect_code(0);
+    assert_false(
+        json_is_true(json_object_get(document(), "exact"))); /* a beam sees true.0. alone */
+    RUN_INPUT(scores, "find", "--prefix", "true.", "--grid", "4x4", "--scores", "-", "--beam", "1",
+              "--mode", "exact", "--json", "--join", join_at[1]);
+    expect_code(0);
+    assert_true(json_is_true(json_object_get(document(), "exact")));
+    assert_string_equal(json_string_value(json_object_get(
+                            json_array_get(json_object_get(document(), "experts"), 0), "uid")),
+                        "true.3.3");
+    RUN_INPUT(scores, "find", "--prefix", "true.", "--grid", "4x4", "--scores", "-", "--beam", "1",
+              "--mode", "exact", "--join", join_at[1]);
+    expect_code(0);
+    assert_non_null(strstr(r.out, "exact: no expert"));
+    RUN_INPUT(scores, "find", "--prefix", "true.", "--grid", "4x4", "--scores", "-", "--beam", "1",
+              "--mode", "exact", "--key-budget", "1", "--json", "--join", join_at[0]);
+    expect_code(0);
+    if (!json_is_true(json_object_get(document(), "exact")))
+        assert_true(json_real_value(json_object_get(document(), "bound")) >= 10);
+    RUN_INPUT(scores, "find", "--prefix", "true.", "--grid", "4x4", "--scores", "-", "--key-budget",
+              "1", "--join", join_at[0]);
+    expect_code(2);
+}
+
 static void a_batch_has_one_answer_an_example(void **state)
 {
     const json_t *batch;
@@ -848,6 +881,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(declared_experts_are_found_by_uid),
         cmocka_unit_test(declare_keep_declares_again_until_a_signal),
         cmocka_unit_test(find_ranks_what_was_declared),
+        cmocka_unit_test(an_exact_find_says_so_and_a_budget_of_keys_says_what_is_open),
         cmocka_unit_test(a_batch_has_one_answer_an_example),
         cmocka_unit_test(successors_of_prefixes_are_listed),
         cmocka_unit_test(swarm_searches_and_draws),
