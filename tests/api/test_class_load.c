@@ -2,6 +2,9 @@
 /* The example's class out of its shared object, and objects that are none. Arguments: the example, and the folder of the bad ones. */
 #include "api/class_load.h"
 
+#include <unistd.h>
+
+#include "server/checkpoint.h"
 #include "support/test.h"
 
 static const char *example, *bad_folder;
@@ -117,6 +120,68 @@ static void the_example_refuses_options_it_does_not_have(void **state)
     skep_api_class_unload(handle);
 }
 
+/* An expert of the example, as a server has it. */
+struct expert {
+    struct skep_class class;
+    struct skep_training training;
+    struct skep_backend backend;
+};
+
+static void start_expert(struct expert *expert, const skep_expert_class *class, const char *options)
+{
+    struct skep_prng prng;
+
+    *expert =
+        (struct expert){.training = {.optimizer = SKEP_OPTIMIZER_ADAM, .learning_rate = 0.001}};
+    skep_prng_init(&prng, 1);
+    if (skep_class_open(&expert->class, class, HIDDEN, options, why, sizeof why) < 0)
+        fail_msg("%s", why);
+    assert_int_equal(skep_backend_init(&expert->backend, &skep_mem_std, &expert->class,
+                                       &expert->training, skep_sgemm_portable, &prng),
+                     0);
+}
+
+static void end_expert(struct expert *expert)
+{
+    skep_backend_fini(&expert->backend);
+    skep_class_close(&expert->class);
+}
+
+static void the_example_is_trained_and_kept_in_a_checkpoint(void **state)
+{
+    const skep_tensor input = {.axes = 2, .shape = {ROWS, HIDDEN}, .data = x},
+                      grad_output = {.axes = 2, .shape = {ROWS, HIDDEN}, .data = grad_y};
+    char dir[] = "/tmp/skep-class-XXXXXX", path[128];
+    float y[ROWS * HIDDEN], again[ROWS * HIDDEN], grad_x[ROWS * HIDDEN];
+    void *outputs[] = {y}, *outputs_again[] = {again}, *grad_inputs[] = {grad_x}, *handle;
+    const skep_expert_class *class;
+    struct expert trained, loaded;
+    skep_bytes uid = skep_bytes_str("scale.7");
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(skep_api_class_load(&class, &handle, example, why, sizeof why), 0);
+    start_expert(&trained, class, "scale=2");
+    start_expert(&loaded, class, NULL);
+    assert_int_equal(
+        skep_backend_backward(&trained.backend, ROWS, 1, &input, &grad_output, grad_inputs), 0);
+    assert_int_equal(skep_backend_forward(&trained.backend, ROWS, 2, &input, outputs), 0);
+    assert_true(y[0] < 2 && y[0] > 1.99f); /* 1 * scale + bias, a step of 0.001 down from 2 each */
+    assert_int_equal(skep_checkpoint_save(&trained.backend, uid, dir, why, sizeof why), 0);
+    assert_int_equal(skep_checkpoint_load(&loaded.backend, uid, dir, why, sizeof why), 0);
+    assert_int_equal(loaded.backend.step, 1);
+    assert_int_equal(skep_backend_forward(&loaded.backend, ROWS, 3, &input, outputs_again), 0);
+    assert_memory_equal(y, again, sizeof y);
+    end_expert(&trained);
+    end_expert(&loaded);
+    skep_api_class_unload(handle);
+    snprintf(path, sizeof path, "%s/scale.7/checkpoint_last.safetensors", dir);
+    assert_int_equal(unlink(path), 0);
+    *strrchr(path, '/') = '\0';
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 static void what_is_no_class_is_refused_with_its_path_and_reason(void **state)
 {
     static const struct {
@@ -168,6 +233,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_example_is_loaded_and_computes),
         cmocka_unit_test(the_example_refuses_options_it_does_not_have),
+        cmocka_unit_test(the_example_is_trained_and_kept_in_a_checkpoint),
         cmocka_unit_test(what_is_no_class_is_refused_with_its_path_and_reason),
         cmocka_unit_test(what_is_no_path_or_no_object_is_refused),
     };
