@@ -11,6 +11,8 @@ static int failed(struct skep_cmd_why *why)
     return skep_cmd_refuse(why, SKEP_EIO, "%s", strerror(errno));
 }
 
+static const char magic[] = {'\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0};
+
 /* @return its length; at most 384: eight numbers of twenty digits, and less than two hundred bytes. */
 static size_t build_header(char *out, const skep_tensor *tensor, const struct skep_npy_type *type)
 {
@@ -32,7 +34,7 @@ static size_t build_header(char *out, const skep_tensor *tensor, const struct sk
     end = ((len + room + 1) / ALIGNMENT + 1) * ALIGNMENT;
     memset(out + len, ' ', end - len);
     out[end - 1] = '\n';
-    memcpy(out, "\x93NUMPY\1\0", 8);
+    memcpy(out, magic, sizeof magic);
     out[8] = (char)(uint8_t)(end - PREFIX_LEN);
     out[9] = (char)(uint8_t)((end - PREFIX_LEN) >> 8);
     return end;

@@ -277,7 +277,7 @@ struct tensor_entries {
 static int take_dtype(struct reader *r, struct skep_safetensors_tensor *t, size_t *item_size)
 {
     struct shown shown, dtype;
-    skep_bytes name;
+    skep_bytes name = {NULL, 0};
     int rc = take_string(r, &name);
 
     if (rc < 0)
@@ -295,7 +295,7 @@ static int take_dtype(struct reader *r, struct skep_safetensors_tensor *t, size_
 
 static int take_offsets(struct reader *r, struct skep_safetensors_tensor *t)
 {
-    size_t offsets[2], count;
+    size_t offsets[2] = {0}, count;
     struct shown shown;
     int rc = take_sizes(r, offsets, 2, &count);
 
@@ -313,7 +313,7 @@ static int take_entry(struct reader *r, struct skep_safetensors_tensor *t,
                       struct tensor_entries *seen)
 {
     struct shown shown, entry;
-    skep_bytes key;
+    skep_bytes key = {NULL, 0};
     bool twice = false;
     int rc;
 
@@ -391,7 +391,7 @@ static int take_tensor(struct reader *r, skep_bytes name)
 
 static int take_member(struct reader *r)
 {
-    skep_bytes name;
+    skep_bytes name = {NULL, 0};
     int rc = take_string(r, &name);
 
     if (rc < 0)
