@@ -101,7 +101,7 @@ void skep_sgemm_portable(char op_a, char op_b, size_t m, size_t n, size_t k, flo
     struct packed packed;
 
     scale(c, m, n, ldc, beta);
-    for (size_t column = 0; column < n; column += BLOCK_N) {
+    for (size_t column = 0; m > 0 && column < n; column += BLOCK_N) {
         size_t columns = SKEP_MIN(n - column, (size_t)BLOCK_N);
 
         for (size_t p = 0; p < k; p += BLOCK_K) {
