@@ -3,10 +3,12 @@
  * the innermost loops read memory in order, and a tile of C stays in registers meanwhile. Packing also takes care of 'T'. */
 #include "server/backend.h"
 
+#include <string.h>
+
 #include "base/vector.h"
 
 enum {
-    TILE_ROWS = 4,
+    TILE_ROWS = 8,
     TILE_COLUMNS = 16,
     BLOCK_M = 64,
     BLOCK_N = 128,
@@ -53,19 +55,21 @@ static void pack_b(float *to, const struct matrix *b, size_t k, size_t k_len, si
                 *to++ = j < columns ? element(b, k + p, column + j) : 0;
 }
 
+/* A row of a tile in registers, as wide as they are. */
+typedef float lanes __attribute__((vector_size(TILE_COLUMNS * sizeof(float))));
+
 SKEP_VECTOR
 static void multiply_tile(float *restrict tile, const float *restrict a, const float *restrict b,
                           size_t k_len)
 {
-    float sums[TILE_ROWS][TILE_COLUMNS] = {{0}};
+    lanes sums[TILE_ROWS] = {{0}}, row;
 
-    for (size_t p = 0; p < k_len; p++, a += TILE_ROWS, b += TILE_COLUMNS)
+    for (size_t p = 0; p < k_len; p++, a += TILE_ROWS, b += TILE_COLUMNS) {
+        memcpy(&row, b, sizeof row);
         for (size_t i = 0; i < TILE_ROWS; i++)
-            for (size_t j = 0; j < TILE_COLUMNS; j++)
-                sums[i][j] += a[i] * b[j];
-    for (size_t i = 0; i < TILE_ROWS; i++)
-        for (size_t j = 0; j < TILE_COLUMNS; j++)
-            tile[i * TILE_COLUMNS + j] = sums[i][j];
+            sums[i] += a[i] * row;
+    }
+    memcpy(tile, sums, sizeof sums);
 }
 
 static void multiply_blocks(const struct packed *packed, size_t rows, size_t columns, size_t k_len,
@@ -101,7 +105,7 @@ void skep_sgemm_portable(char op_a, char op_b, size_t m, size_t n, size_t k, flo
     struct packed packed;
 
     scale(c, m, n, ldc, beta);
-    for (size_t column = 0; column < n; column += BLOCK_N) {
+    for (size_t column = 0; m > 0 && column < n; column += BLOCK_N) {
         size_t columns = SKEP_MIN(n - column, (size_t)BLOCK_N);
 
         for (size_t p = 0; p < k; p += BLOCK_K) {
