@@ -151,6 +151,12 @@ enum {
         32, /* of one request or answer, and of what an expert says of itself */
     SKEP_EXPERT_BYTES_MAX = 256 << 20, /* numbers of one streamed request or answer */
     SKEP_EXPERT_INFO_MAX = 64 << 10,   /* bytes of what an expert says of itself */
+    SKEP_EXPERT_INFOS_MAX =
+        4096, /* experts whose info a caller keeps; the least used is forgotten */
+    SKEP_EXPERT_FAILING_MAX = 4096, /* experts remembered as failing; the oldest is forgotten */
+    SKEP_EXPERT_BACKOFF_US =
+        5000000, /* a failing expert is left alone for so long, twice as long each time … */
+    SKEP_EXPERT_BACKOFF_MAX_US = 300000000, /* … up to this */
 };
 
 #define SKEP_DHT_STORAGE_BYTES SKEP_MIB(256)
