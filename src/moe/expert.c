@@ -280,8 +280,8 @@ static size_t answer_bytes_max(const struct expert_call *call)
     if (call->kind == SKEP_EXPERT_BACKWARD)
         for (size_t i = 0; i < call->input_count; i++)
             sum += skep_tensor_bytes(&call->tensors[i]);
-    else if (!schema || !schema_bytes(schema->outputs, schema->output_count,
-                                      call->tensors[0].shape[0], &sum))
+    else if (!schema ||
+             !schema_bytes(schema->outputs, schema->output_count, call->tensors[0].shape[0], &sum))
         return SKEP_EXPERT_BYTES_MAX;
     if (sum > (SKEP_EXPERT_BYTES_MAX - ANSWER_SLACK_BYTES) / 4)
         return SKEP_EXPERT_BYTES_MAX;
@@ -740,7 +740,8 @@ bool skep_expert_failing(struct skep_expert_caller *caller, skep_bytes uid,
 const struct skep_expert_caller_stats *
 skep_expert_caller_stats(const struct skep_expert_caller *caller)
 {
-    struct skep_expert_caller_stats *stats = &((struct skep_expert_caller *)(uintptr_t)caller)->stats;
+    struct skep_expert_caller_stats *stats =
+        &((struct skep_expert_caller *)(uintptr_t)caller)->stats;
 
     stats->infos_kept = caller->infos.known_count;
     stats->failing = caller->failing.count;

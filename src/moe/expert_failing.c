@@ -80,10 +80,9 @@ void skep_expert_failing_add(struct skep_expert_failing_table *table,
         return;
     if (!expert && !(expert = add(table, key)))
         return;
-    expert->backoff_us =
-        expert->backoff_us == 0
-            ? SKEP_EXPERT_BACKOFF_US
-            : SKEP_MIN(2 * expert->backoff_us, (uint64_t)SKEP_EXPERT_BACKOFF_MAX_US);
+    expert->backoff_us = expert->backoff_us == 0 ? SKEP_EXPERT_BACKOFF_US
+                                                 : SKEP_MIN(2 * expert->backoff_us,
+                                                            (uint64_t)SKEP_EXPERT_BACKOFF_MAX_US);
     expert->until_us = now_us + expert->backoff_us;
     skep_list_remove(&expert->age);
     skep_list_push_back(&table->by_age, &expert->age);

@@ -5,7 +5,7 @@
 
 struct skep_expert_kept_info {
     UT_hash_handle hh;
-    struct skep_list use;        /* by_use, while KNOWN and not forgotten */
+    struct skep_list use;            /* by_use, while KNOWN and not forgotten */
     struct skep_expert_infos *infos; /* only looked at while in its map */
     const struct skep_mem *mem;
     size_t refs; /* of the map, and of those that wait or hold */
@@ -60,8 +60,7 @@ void skep_expert_infos_fini(struct skep_expert_infos *infos)
 static struct skep_expert_kept_info *add(struct skep_expert_infos *infos,
                                          const struct skep_expert_key *key)
 {
-    struct skep_expert_kept_info *info =
-        skep_mem_zalloc(infos->mem, 1, sizeof *info + key->len);
+    struct skep_expert_kept_info *info = skep_mem_zalloc(infos->mem, 1, sizeof *info + key->len);
 
     if (!info)
         return NULL;
