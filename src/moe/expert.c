@@ -553,13 +553,12 @@ static int check_tensor(const skep_tensor *tensor, const char *place, char *why,
     return 0;
 }
 
-static int check_tensors(const struct skep_expert_request *request, size_t *bytes, char *why,
-                         size_t why_len)
+static int check_tensors(const struct skep_expert_request *request, char *why, size_t why_len)
 {
+    size_t bytes = 0;
     char place[32];
     int rc;
 
-    *bytes = 0;
     if (request->kind == SKEP_EXPERT_INFO)
         return 0;
     if (request->input_count == 0 || request->input_count > request->count)
@@ -575,16 +574,15 @@ static int check_tensors(const struct skep_expert_request *request, size_t *byte
         if ((rc = check_tensor(&request->tensors[i], place_of(place, i, request->input_count), why,
                                why_len)) < 0)
             return rc;
-        *bytes += skep_tensor_bytes(&request->tensors[i]);
+        bytes += skep_tensor_bytes(&request->tensors[i]);
     }
-    if (*bytes > SKEP_EXPERT_BYTES_MAX)
-        return say(why, why_len, SKEP_ESIZE, "the tensors have %zu bytes; at most %d", *bytes,
+    if (bytes > SKEP_EXPERT_BYTES_MAX)
+        return say(why, why_len, SKEP_ESIZE, "the tensors have %zu bytes; at most %d", bytes,
                    (int)SKEP_EXPERT_BYTES_MAX);
     return 0;
 }
 
-static int check_start(const struct skep_expert_request *request, size_t *bytes, char *why,
-                       size_t why_len)
+int skep_expert_request_check(const struct skep_expert_request *request, char *why, size_t why_len)
 {
     if (request->uid.len == 0 || request->uid.len > SKEP_UID_LEN_MAX)
         return say(why, why_len, SKEP_EINVAL, "the uid has %zu bytes; 1 to %d", request->uid.len,
@@ -593,11 +591,11 @@ static int check_start(const struct skep_expert_request *request, size_t *bytes,
         return say(why, why_len, SKEP_EINVAL, "nobody serves it");
     if (request->without_info && skep_compression_name(request->compression) == NULL)
         return say(why, why_len, SKEP_EINVAL, "%d is no compression", (int)request->compression);
-    return check_tensors(request, bytes, why, why_len);
+    return check_tensors(request, why, why_len);
 }
 
 static struct expert_call *call_new(struct skep_expert_caller *caller,
-                                    const struct skep_expert_request *request, size_t bytes)
+                                    const struct skep_expert_request *request)
 {
     size_t count = request->kind == SKEP_EXPERT_INFO ? 0 : request->count;
     size_t tensors_len = count * sizeof(skep_tensor);
@@ -614,7 +612,8 @@ static struct expert_call *call_new(struct skep_expert_caller *caller,
     call->peer = request->peer;
     call->count = count;
     call->input_count = SKEP_MIN(request->input_count, count);
-    call->bytes = bytes;
+    for (size_t i = 0; i < count; i++)
+        call->bytes += skep_tensor_bytes(&request->tensors[i]);
     call->timer.fire = on_timer;
     if (count > 0)
         memcpy(call->tensors, request->tensors, tensors_len);
@@ -642,15 +641,14 @@ int skep_expert_call_start(struct skep_expert_call *user, struct skep_expert_cal
 {
     struct skep_env *env = caller->rpc->env;
     struct expert_call *call;
-    size_t bytes;
     int rc;
 
     assert(!user->state);
     if (why && why_len > 0)
         *why = '\0';
-    if ((rc = check_start(request, &bytes, why, why_len)) < 0)
+    if ((rc = skep_expert_request_check(request, why, why_len)) < 0)
         return rc;
-    if (!(call = call_new(caller, request, bytes)))
+    if (!(call = call_new(caller, request)))
         return SKEP_ENOMEM;
     if (request->timeout_us != SKEP_NEVER_US)
         rc = skep_env_after(env, &call->timer, request->timeout_us);

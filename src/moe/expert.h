@@ -44,6 +44,9 @@ struct skep_expert_request {
     skep_compression compression;
 };
 
+/** Is there anything wrong with it that needs no expert to tell? @return 0; SKEP_EINVAL, SKEP_ESIZE, SKEP_ELIMIT, and `why` (may be NULL). */
+int skep_expert_request_check(const struct skep_expert_request *request, char *why, size_t why_len);
+
 /** @return 0, and `done` follows unless it is stopped; SKEP_EINVAL, SKEP_ESIZE, SKEP_ELIMIT, SKEP_ENOMEM, and it never does; `why` may be NULL. */
 int skep_expert_call_start(struct skep_expert_call *call, struct skep_expert_caller *caller,
                            const struct skep_expert_request *request, char *why, size_t why_len);
