@@ -134,7 +134,7 @@ static void remember(struct skep_expert_caller *caller, const struct expert_call
             skep_expert_failing_add(&caller->failing, &key, skep_env_now_us(caller->rpc->env));
     }
     /* It may be another one by now, of the same name: of another shape, or gone. */
-    if (rc == SKEP_EPEER_REMOTE || rc == SKEP_EPEER_PROTO || rc == SKEP_EPEER_LIMIT)
+    if (rc <= SKEP_EPEER_FRAME)
         skep_expert_infos_forget(&call->info);
 }
 
