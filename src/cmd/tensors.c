@@ -142,13 +142,13 @@ static char *form(char *out, skep_dtype dtype, const char *batch, const size_t *
 {
     const char *name = skep_dtype_name(dtype);
     size_t len =
-        (size_t)snprintf(out, SKEP_CMD_SHAPE_MAX, "%s [%s", name ? name : "nothing", batch);
+        (size_t)snprintf(out, SKEP_CMD_SHAPE_MAX, "%s (%s", name ? name : "nothing", batch);
 
     for (size_t i = 0; i < axes && len < SKEP_CMD_SHAPE_MAX; i++)
         len += (size_t)snprintf(out + len, SKEP_CMD_SHAPE_MAX - len, "%s%zu",
                                 i > 0 || *batch ? ", " : "", shape[i]);
     if (len < SKEP_CMD_SHAPE_MAX)
-        snprintf(out + len, SKEP_CMD_SHAPE_MAX - len, "]");
+        snprintf(out + len, SKEP_CMD_SHAPE_MAX - len, ")");
     return out;
 }
 

@@ -23,7 +23,7 @@ void skep_cmd_tensors_fini(struct skep_cmd_tensors *tensors);
 /** One tensor into `path`; several into y.0.npy, y.1.npy … where `path` is y.npy. @return false, with the error printed. */
 bool skep_cmd_tensors_write(const char *path, const skep_tensor *tensors, size_t count);
 
-/** "float32 [2, 4]"; of a schema "float32 [batch, 4]". `out` holds SKEP_CMD_SHAPE_MAX. @return `out`. */
+/** "float32 (2, 4)"; of a schema "float32 (batch, 4)". `out` holds SKEP_CMD_SHAPE_MAX. @return `out`. */
 enum { SKEP_CMD_SHAPE_MAX = 256 };
 char *skep_cmd_tensor_form(char *out, const skep_tensor *tensor);
 char *skep_cmd_schema_form(char *out, const skep_tensor_schema *schema);
