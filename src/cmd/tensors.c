@@ -2,11 +2,11 @@
 /* Tensors of the command; see tensors.h. */
 #include "cmd/tensors.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "cmd/json_value.h"
 #include "cmd/npy_write.h"
-#include "moe/codec.h"
 
 enum { ROWS_SHOWN = 6, NUMBERS_SHOWN = 8 };
 
@@ -95,17 +95,35 @@ bool skep_cmd_tensors_write(const char *path, const skep_tensor *tensors, size_t
 
 /* ---- numbers ---- */
 
+/* IEEE's half: sign 1 | exponent 5 | fraction 10. */
+static double of_half(uint16_t bits)
+{
+    int exponent = bits >> 10 & 31;
+    double fraction = (bits & 1023) / 1024.0;
+    double v = exponent == 31  ? (fraction > 0 ? (double)NAN : (double)INFINITY)
+               : exponent == 0 ? ldexp(fraction, -14)
+                               : ldexp(1 + fraction, exponent - 15);
+
+    return bits >> 15 ? -v : v;
+}
+
+static double of_bfloat16(uint16_t bits)
+{
+    uint32_t whole = (uint32_t)bits << 16;
+    float v;
+
+    memcpy(&v, &whole, sizeof v);
+    return (double)v;
+}
+
 static double float_at(const skep_tensor *tensor, size_t i)
 {
-    const uint8_t *at = tensor->dtype == SKEP_FLOAT64
-                            ? NULL
-                            : (const uint8_t *)tensor->data + i * skep_dtype_size(tensor->dtype);
-    float v = 0;
-
-    if (!at)
-        return ((const double *)tensor->data)[i];
-    skep_numbers_to_float(&v, tensor->dtype, at, 1);
-    return (double)v;
+    switch (tensor->dtype) {
+    case SKEP_FLOAT64: return ((const double *)tensor->data)[i];
+    case SKEP_FLOAT32: return (double)((const float *)tensor->data)[i];
+    case SKEP_FLOAT16: return of_half(((const uint16_t *)tensor->data)[i]);
+    default: return of_bfloat16(((const uint16_t *)tensor->data)[i]);
+    }
 }
 
 static int64_t integer_at(const skep_tensor *tensor, size_t i)

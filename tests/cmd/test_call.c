@@ -257,6 +257,29 @@ static void info_shows_what_an_expert_takes_and_gives(void **state)
     assert_true(json_is_null(test_get(input, "name")));
 }
 
+static void numbers_of_every_type_are_shown(void **state)
+{
+    const uint16_t halves[] = {0x3800, 0xbc00, 0x7c00, 0x0001}; /* 0.5, -1, infinity, 2^-24 */
+    const int64_t integers[] = {-3, INT64_MAX};
+    const json_t *data;
+
+    (void)state;
+    write_npy("half.npy", 1, 4, "<f2", halves, sizeof halves);
+    write_npy("integers.npy", 1, 2, "<i8", integers, sizeof integers);
+    expect(run_at("ffn.0.0 --input half.npy --input integers.npy -c NONE --json"), 0);
+    data = test_get(json_array_get(test_get(document(), "outputs"), 0), "data");
+    assert_true(json_real_value(json_array_get(data, 0)) == 0.5);
+    assert_true(json_real_value(json_array_get(data, 1)) == -1);
+    assert_string_equal(test_str(json_array_get(data, 2), "$float"), "inf");
+    assert_true(json_real_value(json_array_get(data, 3)) == 0x1p-24);
+    data = test_get(json_array_get(test_get(document(), "outputs"), 1), "data");
+    assert_int_equal(json_integer_value(json_array_get(data, 0)), -3);
+    assert_true(json_integer_value(json_array_get(data, 1)) == INT64_MAX);
+    expect(run_at("ffn.0.0 --input half.npy --input integers.npy -c NONE"), 0);
+    assert_non_null(strstr(out, "inf"));
+    assert_non_null(strstr(out, "9223372036854775807"));
+}
+
 static void repeat_shows_the_spread_of_the_times(void **state)
 {
     (void)state;
@@ -299,6 +322,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_output_is_written_as_it_was_read),
         cmocka_unit_test(backward_gives_gradients_of_the_inputs),
         cmocka_unit_test(info_shows_what_an_expert_takes_and_gives),
+        cmocka_unit_test(numbers_of_every_type_are_shown),
         cmocka_unit_test(repeat_shows_the_spread_of_the_times),
         cmocka_unit_test(what_cannot_be_is_named_with_its_exit_code),
     };
