@@ -22,12 +22,11 @@ static struct expert_op *expert_op_of(skep_op *op)
 
 /* ---- the node's caller ---- */
 
-int skep_api_experts(skep_node *node, struct skep_expert_caller **out)
+struct skep_expert_caller *skep_api_experts(skep_node *node)
 {
     if (!node->experts && skep_expert_caller_new(&node->experts, node->rpc) < 0)
-        return skep_api_fail(SKEP_ENOMEM, "out of memory");
-    *out = node->experts;
-    return 0;
+        skep_api_fail(SKEP_ENOMEM, "out of memory");
+    return node->experts;
 }
 
 void skep_api_experts_close(skep_node *node)
@@ -105,12 +104,12 @@ static void on_expert_done(struct skep_expert_call *call, int rc, skep_bytes wor
 static int expert_start(skep_op *base, skep_node *node)
 {
     struct expert_op *op = expert_op_of(base);
-    struct skep_expert_caller *experts;
+    struct skep_expert_caller *experts = skep_api_experts(node);
     char why[SKEP_EXPERT_WHY_MAX];
     int rc;
 
-    if ((rc = skep_api_experts(node, &experts)) < 0)
-        return rc;
+    if (!experts)
+        return SKEP_ENOMEM;
     op->call.done = on_expert_done;
     rc = skep_expert_call_start(&op->call, experts, &op->request, why, sizeof why);
     return rc < 0 ? skep_api_fail(rc, "%s", *why ? why : skep_strerror(rc)) : 0;
