@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include <skep/dht.h>
+#include <skep/expert.h>
 #include <skep/moe.h>
 #include <skep/p2p.h>
 
@@ -18,6 +19,7 @@
 #include "dht/node.h"
 #include "host/host.h"
 #include "moe/beam.h"
+#include "moe/expert.h"
 #include "rpc/rpc_host.h"
 #include "transport/uv_loop.h"
 
@@ -95,8 +97,9 @@ struct skep_op {
     atomic_flag cancel_posted;
     int rc; /* what `state` becomes */
     bool started, ended, in_call;
-    char *text;             /* in `arena` */
-    struct api_arena arena; /* results */
+    char *text;                /* in `arena` */
+    void (*free)(skep_op *op); /* in any thread: results that are not in `arena`. May be NULL */
+    struct api_arena arena;    /* results */
     struct api_waiter *waiters;
     struct api_job start_job, cancel_job;
 };
@@ -153,6 +156,7 @@ struct skep_node {
     struct skep_list validators; /* struct api_validator.entry */
     struct skep_list searchers;  /* struct api_searcher.entry, the last used first */
     size_t searcher_count;
+    struct skep_expert_caller *experts; /* NULL until the first call of an expert */
     skep_log_cb *log;
     void *log_user_data;
     struct skep_node *next_logging; /* node.c: which env belongs to which node */
@@ -174,6 +178,10 @@ void skep_api_handlers_close(skep_node *node);
 void skep_api_searchers_close(skep_node *node);
 void skep_api_validators_close(skep_node *node);
 void skep_api_waiting_close(skep_node *node);
+void skep_api_experts_close(skep_node *node);
+
+/** On the loop: the node's caller of experts, made when it is first wanted. @return NULL: no memory, with skep_api_fail(). */
+struct skep_expert_caller *skep_api_experts(skep_node *node);
 
 /** A handler of a method or protocol, so that it can be found again to take it away. */
 struct api_handler {

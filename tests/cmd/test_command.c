@@ -283,8 +283,9 @@ static int stop_swarm(void **state)
 
 /* ---- usage ---- */
 
-static const char *const subcommands[] = {"node",    "id",      "ping", "store",      "get",
-                                          "declare", "experts", "find", "successors", "swarm"};
+static const char *const subcommands[] = {"node",       "id",      "ping",    "store",
+                                          "get",        "declare", "experts", "find",
+                                          "successors", "call",    "swarm"};
 
 static void help_of_every_subcommand_has_an_example(void **state)
 {
