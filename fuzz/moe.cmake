@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 skep_fuzz(fuzz_uid USES moe)
 skep_fuzz(fuzz_successors USES moe)
-skep_fuzz(fuzz_codec USES moe)
+skep_fuzz(fuzz_codec USES moe LIBS m)
 skep_fuzz(fuzz_expert_message USES moe)
 skep_fuzz(fuzz_expert_answer USES moe)
 if(SKEP_FUZZ) # over the seam whose other side is the test

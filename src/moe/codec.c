@@ -56,6 +56,15 @@ static const char *form_refused(skep_compression compression, const skep_tensor 
     return NULL;
 }
 
+/* The wire has 32 bits for each axis. */
+static bool axes_fit(const skep_tensor *tensor)
+{
+    for (size_t i = 0; i < tensor->axes; i++)
+        if (tensor->shape[i] > UINT32_MAX)
+            return false;
+    return true;
+}
+
 int skep_codec_check(skep_compression compression, const skep_tensor *tensor, const char **why)
 {
     bool empty;
@@ -70,7 +79,7 @@ int skep_codec_check(skep_compression compression, const skep_tensor *tensor, co
         *why = "UNIFORM_8BIT takes no empty tensor";
     else if (!empty && !tensor->data)
         *why = "there are no numbers";
-    else if (skep_codec_encoded_len(compression, tensor) == SIZE_MAX)
+    else if (!axes_fit(tensor) || skep_codec_encoded_len(compression, tensor) == SIZE_MAX)
         *why = "the shape is too large";
     return *why ? SKEP_EINVAL : 0;
 }
@@ -229,14 +238,19 @@ const float *skep_codec_floats(const skep_tensor *tensor, float **scratch,
     return *scratch;
 }
 
+SKEP_VECTOR static void widen(uint8_t *out, const uint8_t *in, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        skep_store_float(out, i, skep_bfloat_to_float(skep_load_u16(in, i)));
+}
+
 static void none_encode(const skep_tensor *tensor, uint8_t *out)
 {
     const uint8_t *in = tensor->data;
     size_t n = skep_tensor_elements(tensor);
 
     if (tensor->dtype == SKEP_BFLOAT16)
-        for (size_t i = 0; i < n; i++)
-            skep_store_float(out, i, skep_bfloat_to_float(skep_load_u16(in, i)));
+        widen(out, in, n);
     else
         skep_bytes_copy(out, skep_bytes_of(in, skep_tensor_bytes(tensor)));
 }
@@ -257,13 +271,18 @@ int skep_codec_encode(skep_compression compression, const skep_tensor *tensor, u
 
 /* ---- from the wire ---- */
 
+SKEP_VECTOR static void narrow(uint8_t *out, const uint8_t *in, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        skep_store_u16(out, i, skep_bfloat_of_float(skep_load_float(in, i)));
+}
+
 static void none_decode(skep_bytes buffer, const skep_tensor *tensor, uint8_t *out)
 {
     size_t n = skep_tensor_elements(tensor);
 
     if (tensor->dtype == SKEP_BFLOAT16 && buffer.len == 4 * n)
-        for (size_t i = 0; i < n; i++)
-            skep_store_u16(out, i, skep_bfloat_of_float(skep_load_float(buffer.data, i)));
+        narrow(out, buffer.data, n);
     else if (tensor->dtype == SKEP_BOOL)
         for (size_t i = 0; i < n; i++)
             out[i] = buffer.data[i] != 0;

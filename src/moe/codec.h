@@ -25,8 +25,8 @@ int skep_codec_encode(skep_compression compression, const skep_tensor *tensor, u
 int skep_codec_check_len(skep_compression compression, const skep_tensor *tensor, size_t len,
                          const char **why);
 
-/** How long is the whole buffer whose first bytes are `start`? @return 1 and *len; 0: more must come to tell, *len is a guess; SKEP_EPEER_PROTO, and *why: it will
- *  never fit. */
+/** How long is the whole buffer of which `start` is what has come so far? @return 1 with *len; 0: more must come to tell, about *len as it seems;
+ *  SKEP_EPEER_PROTO: no buffer begins so, and *why. */
 int skep_codec_whole_len(skep_compression compression, const skep_tensor *tensor, skep_bytes start,
                          size_t *len, const char **why);
 

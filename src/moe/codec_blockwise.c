@@ -1,186 +1,173 @@
 /* SPDX-License-Identifier: MIT */
-/* BLOCKWISE_8BIT: each block of 4096 numbers is scaled by its largest and each number becomes the nearest of a fixed map. hivemind
- * compression/quantization.py BlockwiseQuantization; the map is bitsandbytes' dynamic one for signed 8 bits. */
+/* BLOCKWISE_8BIT: blocks of 4096 numbers, each scaled by its largest and rounded to a fixed codebook. hivemind compression/quantization.py,
+ * BlockwiseQuantization; bitsandbytes 0.41.3: the dynamic map of eight bits with a sign (Dettmers 2015, "8-bit approximations for parallelism in
+ * deep learning"), as its CPU code uses it: the lowest entry is -1.
+ *
+ * The nearest entry, the lower of two equally near: a table by sign, exponent and six bits of fraction says where to begin, then one comparison decides;
+ * between two neighbours of that table there is at most one place where the nearest entry changes. */
+#include <float.h>
 #include <math.h>
 
 #include "moe/codec_parts.h"
 
-static const float dynamic_map[CODEBOOK_LEN] = {
-    -0x1.0000000000000p+0f,  -0x1.f533320000000p-1f,
-    -0x1.ee00000000000p-1f,  -0x1.e6cccc0000000p-1f,
-    -0x1.df99980000000p-1f,  -0x1.d866660000000p-1f,
-    -0x1.d133340000000p-1f,  -0x1.ca00000000000p-1f,
-    -0x1.c2cccc0000000p-1f,  -0x1.bb99980000000p-1f,
-    -0x1.b466660000000p-1f,  -0x1.ad33320000000p-1f,
-    -0x1.a600000000000p-1f,  -0x1.9ecccc0000000p-1f,
-    -0x1.9799980000000p-1f,  -0x1.9066660000000p-1f,
-    -0x1.8933340000000p-1f,  -0x1.8200000000000p-1f,
-    -0x1.7accce0000000p-1f,  -0x1.73999a0000000p-1f,
-    -0x1.6c66680000000p-1f,  -0x1.6533340000000p-1f,
-    -0x1.5e00000000000p-1f,  -0x1.56ccce0000000p-1f,
-    -0x1.4f999a0000000p-1f,  -0x1.4866660000000p-1f,
-    -0x1.4133340000000p-1f,  -0x1.3a00000000000p-1f,
-    -0x1.32cccc0000000p-1f,  -0x1.2b999a0000000p-1f,
-    -0x1.2466680000000p-1f,  -0x1.1d33340000000p-1f,
-    -0x1.1600000000000p-1f,  -0x1.0ecccc0000000p-1f,
-    -0x1.07999a0000000p-1f,  -0x1.0066660000000p-1f,
-    -0x1.f266680000000p-2f,  -0x1.e400000000000p-2f,
-    -0x1.d599980000000p-2f,  -0x1.c733340000000p-2f,
-    -0x1.b8cccc0000000p-2f,  -0x1.aa66640000000p-2f,
-    -0x1.9c00000000000p-2f,  -0x1.8d99980000000p-2f,
-    -0x1.7f33340000000p-2f,  -0x1.70cccc0000000p-2f,
-    -0x1.6266640000000p-2f,  -0x1.5400000000000p-2f,
-    -0x1.4599980000000p-2f,  -0x1.3733340000000p-2f,
-    -0x1.28cccc0000000p-2f,  -0x1.1a66680000000p-2f,
-    -0x1.0c00000000000p-2f,  -0x1.fb33340000000p-3f,
-    -0x1.de66680000000p-3f,  -0x1.c1999a0000000p-3f,
-    -0x1.a4cccc0000000p-3f,  -0x1.8800000000000p-3f,
-    -0x1.6b33320000000p-3f,  -0x1.4e66660000000p-3f,
-    -0x1.31999a0000000p-3f,  -0x1.14cccc0000000p-3f,
-    -0x1.f000000000000p-4f,  -0x1.b666680000000p-4f,
-    -0x1.93d70a0000000p-4f,  -0x1.8851ea0000000p-4f,
-    -0x1.7cccce0000000p-4f,  -0x1.7147ae0000000p-4f,
-    -0x1.65c2900000000p-4f,  -0x1.5a3d700000000p-4f,
-    -0x1.4eb8500000000p-4f,  -0x1.4333340000000p-4f,
-    -0x1.37ae140000000p-4f,  -0x1.2c28f60000000p-4f,
-    -0x1.20a3d60000000p-4f,  -0x1.151eba0000000p-4f,
-    -0x1.09999a0000000p-4f,  -0x1.fc28f40000000p-5f,
-    -0x1.e51eba0000000p-5f,  -0x1.ce147a0000000p-5f,
-    -0x1.b70a3e0000000p-5f,  -0x1.a000000000000p-5f,
-    -0x1.88f5c20000000p-5f,  -0x1.71eb860000000p-5f,
-    -0x1.5ae1460000000p-5f,  -0x1.43d70a0000000p-5f,
-    -0x1.2cccce0000000p-5f,  -0x1.15c28e0000000p-5f,
-    -0x1.fd70a40000000p-6f,  -0x1.cf5c260000000p-6f,
-    -0x1.a147ae0000000p-6f,  -0x1.7333340000000p-6f,
-    -0x1.451eb80000000p-6f,  -0x1.170a3e0000000p-6f,
-    -0x1.d1eb860000000p-7f,  -0x1.75c2900000000p-7f,
-    -0x1.3e76c80000000p-7f,  -0x1.2c08300000000p-7f,
-    -0x1.19999a0000000p-7f,  -0x1.072b020000000p-7f,
-    -0x1.e978d40000000p-8f,  -0x1.c49ba60000000p-8f,
-    -0x1.9fbe760000000p-8f,  -0x1.7ae1480000000p-8f,
-    -0x1.56041a0000000p-8f,  -0x1.3126e80000000p-8f,
-    -0x1.0c49ba0000000p-8f,  -0x1.ced9140000000p-9f,
-    -0x1.851eb80000000p-9f,  -0x1.3b645a0000000p-9f,
-    -0x1.e353f80000000p-10f, -0x1.4fdf3a0000000p-10f,
-    -0x1.eecbfe0000000p-11f, -0x1.b3d07c0000000p-11f,
-    -0x1.78d5000000000p-11f, -0x1.3dd9820000000p-11f,
-    -0x1.02de020000000p-11f, -0x1.8fc5060000000p-12f,
-    -0x1.19ce0a0000000p-12f, -0x1.47ae160000000p-13f,
-    -0x1.743e960000000p-14f, -0x1.15df660000000p-14f,
-    -0x1.6f00680000000p-15f, -0x1.64840c0000000p-16f,
-    -0x1.040bfe0000000p-17f, -0x1.b435280000000p-19f,
-    -0x1.27476e0000000p-21f, 0,
-    0x1.27476e0000000p-21f,  0x1.b435280000000p-19f,
-    0x1.040bfe0000000p-17f,  0x1.64840c0000000p-16f,
-    0x1.6f00680000000p-15f,  0x1.15df660000000p-14f,
-    0x1.743e960000000p-14f,  0x1.47ae160000000p-13f,
-    0x1.19ce0a0000000p-12f,  0x1.8fc5060000000p-12f,
-    0x1.02de020000000p-11f,  0x1.3dd9820000000p-11f,
-    0x1.78d5000000000p-11f,  0x1.b3d07c0000000p-11f,
-    0x1.eecbfe0000000p-11f,  0x1.4fdf3a0000000p-10f,
-    0x1.e353f80000000p-10f,  0x1.3b645a0000000p-9f,
-    0x1.851eb80000000p-9f,   0x1.ced9140000000p-9f,
-    0x1.0c49ba0000000p-8f,   0x1.3126e80000000p-8f,
-    0x1.56041a0000000p-8f,   0x1.7ae1480000000p-8f,
-    0x1.9fbe760000000p-8f,   0x1.c49ba60000000p-8f,
-    0x1.e978d40000000p-8f,   0x1.072b020000000p-7f,
-    0x1.19999a0000000p-7f,   0x1.2c08300000000p-7f,
-    0x1.3e76c80000000p-7f,   0x1.75c2900000000p-7f,
-    0x1.d1eb860000000p-7f,   0x1.170a3e0000000p-6f,
-    0x1.451eb80000000p-6f,   0x1.7333340000000p-6f,
-    0x1.a147ae0000000p-6f,   0x1.cf5c260000000p-6f,
-    0x1.fd70a40000000p-6f,   0x1.15c28e0000000p-5f,
-    0x1.2cccce0000000p-5f,   0x1.43d70a0000000p-5f,
-    0x1.5ae1460000000p-5f,   0x1.71eb860000000p-5f,
-    0x1.88f5c20000000p-5f,   0x1.a000000000000p-5f,
-    0x1.b70a3e0000000p-5f,   0x1.ce147a0000000p-5f,
-    0x1.e51eba0000000p-5f,   0x1.fc28f40000000p-5f,
-    0x1.09999a0000000p-4f,   0x1.151eba0000000p-4f,
-    0x1.20a3d60000000p-4f,   0x1.2c28f60000000p-4f,
-    0x1.37ae140000000p-4f,   0x1.4333340000000p-4f,
-    0x1.4eb8500000000p-4f,   0x1.5a3d700000000p-4f,
-    0x1.65c2900000000p-4f,   0x1.7147ae0000000p-4f,
-    0x1.7cccce0000000p-4f,   0x1.8851ea0000000p-4f,
-    0x1.93d70a0000000p-4f,   0x1.b666680000000p-4f,
-    0x1.f000000000000p-4f,   0x1.14cccc0000000p-3f,
-    0x1.31999a0000000p-3f,   0x1.4e66660000000p-3f,
-    0x1.6b33320000000p-3f,   0x1.8800000000000p-3f,
-    0x1.a4cccc0000000p-3f,   0x1.c1999a0000000p-3f,
-    0x1.de66680000000p-3f,   0x1.fb33340000000p-3f,
-    0x1.0c00000000000p-2f,   0x1.1a66680000000p-2f,
-    0x1.28cccc0000000p-2f,   0x1.3733340000000p-2f,
-    0x1.4599980000000p-2f,   0x1.5400000000000p-2f,
-    0x1.6266640000000p-2f,   0x1.70cccc0000000p-2f,
-    0x1.7f33340000000p-2f,   0x1.8d99980000000p-2f,
-    0x1.9c00000000000p-2f,   0x1.aa66640000000p-2f,
-    0x1.b8cccc0000000p-2f,   0x1.c733340000000p-2f,
-    0x1.d599980000000p-2f,   0x1.e400000000000p-2f,
-    0x1.f266680000000p-2f,   0x1.0066660000000p-1f,
-    0x1.07999a0000000p-1f,   0x1.0ecccc0000000p-1f,
-    0x1.1600000000000p-1f,   0x1.1d33340000000p-1f,
-    0x1.2466680000000p-1f,   0x1.2b999a0000000p-1f,
-    0x1.32cccc0000000p-1f,   0x1.3a00000000000p-1f,
-    0x1.4133340000000p-1f,   0x1.4866660000000p-1f,
-    0x1.4f999a0000000p-1f,   0x1.56ccce0000000p-1f,
-    0x1.5e00000000000p-1f,   0x1.6533340000000p-1f,
-    0x1.6c66680000000p-1f,   0x1.73999a0000000p-1f,
-    0x1.7accce0000000p-1f,   0x1.8200000000000p-1f,
-    0x1.8933340000000p-1f,   0x1.9066660000000p-1f,
-    0x1.9799980000000p-1f,   0x1.9ecccc0000000p-1f,
-    0x1.a600000000000p-1f,   0x1.ad33320000000p-1f,
-    0x1.b466660000000p-1f,   0x1.bb99980000000p-1f,
-    0x1.c2cccc0000000p-1f,   0x1.ca00000000000p-1f,
-    0x1.d133340000000p-1f,   0x1.d866660000000p-1f,
-    0x1.df99980000000p-1f,   0x1.e6cccc0000000p-1f,
-    0x1.ee00000000000p-1f,   0x1.f533320000000p-1f,
-    0x1.fc66660000000p-1f,   1,
+enum {
+    HALF_LEN = 127, /* entries above 0 and below 1 */
+    ZERO_AT = 127,
+    FRACTION_BITS = 6,
+    BIN_SHIFT = 23 - FRACTION_BITS,
+    LEAST_EXPONENT = 127 - 23, /* 2^-23 is nearer to 0 than to the least entry */
+    LEAST_BIN = LEAST_EXPONENT << FRACTION_BITS,
+    BINS = (127 << FRACTION_BITS) - LEAST_BIN + 1 /* up to 1 */
 };
 
-SKEP_VECTOR static float largest(const float *in, size_t n)
+/* Ascending. Each decade has twice as many as the one below, in the middles of equal parts of its upper nine tenths. */
+static const float upper_half[HALF_LEN] = {
+    5.5000004e-07f, 3.2500002e-06f, 7.75e-06f,      2.1249998e-05f, 4.375e-05f,     6.625e-05f,
+    8.875e-05f,     0.00015625001f, 0.00026875004f, 0.00038125002f, 0.00049375003f, 0.0006062501f,
+    0.00071875006f, 0.00083125f,    0.0009437501f,  0.0012812499f,  0.00184375f,    0.00240625f,
+    0.00296875f,    0.0035312497f,  0.00409375f,    0.0046562497f,  0.0052187503f,  0.00578125f,
+    0.00634375f,    0.00690625f,    0.00746875f,    0.00803125f,    0.00859375f,    0.009156249f,
+    0.00971875f,    0.01140625f,    0.01421875f,    0.01703125f,    0.01984375f,    0.02265625f,
+    0.02546875f,    0.028281247f,   0.03109375f,    0.033906247f,   0.036718752f,   0.03953125f,
+    0.042343747f,   0.04515625f,    0.04796875f,    0.05078125f,    0.05359375f,    0.05640625f,
+    0.059218753f,   0.062031247f,   0.06484375f,    0.067656256f,   0.070468746f,   0.07328125f,
+    0.07609375f,    0.07890625f,    0.08171874f,    0.08453125f,    0.08734375f,    0.09015625f,
+    0.092968754f,   0.095781244f,   0.09859375f,    0.107031256f,   0.12109375f,    0.13515624f,
+    0.14921875f,    0.16328125f,    0.17734374f,    0.19140625f,    0.20546874f,    0.21953125f,
+    0.23359376f,    0.24765626f,    0.26171875f,    0.27578127f,    0.28984374f,    0.30390626f,
+    0.31796873f,    0.33203125f,    0.3460937f,     0.36015624f,    0.37421876f,    0.38828123f,
+    0.40234375f,    0.4164062f,     0.43046874f,    0.44453126f,    0.45859373f,    0.47265625f,
+    0.48671877f,    0.50078124f,    0.51484376f,    0.5289062f,     0.54296875f,    0.5570313f,
+    0.5710938f,     0.58515626f,    0.5992187f,     0.61328125f,    0.6273438f,     0.64140624f,
+    0.65546876f,    0.6695313f,     0.68359375f,    0.6976563f,     0.7117188f,     0.72578126f,
+    0.7398438f,     0.75390625f,    0.7679688f,     0.78203124f,    0.7960937f,     0.8101562f,
+    0.82421875f,    0.8382812f,     0.85234374f,    0.8664062f,     0.8804687f,     0.89453125f,
+    0.9085938f,     0.92265624f,    0.9367187f,     0.9507812f,     0.96484375f,    0.9789062f,
+    0.99296874f,
+};
+
+static void fill_codebook(float *codebook)
 {
-    float most = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        float v = fabsf(in[i]);
-
-        most = v > most ? v : most;
+    for (size_t i = 0; i < HALF_LEN; i++) {
+        codebook[ZERO_AT + 1 + i] = upper_half[i];
+        codebook[ZERO_AT - 1 - i] = -upper_half[i];
     }
-    return most;
+    codebook[0] = -1;
+    codebook[ZERO_AT] = 0;
+    codebook[CODEBOOK_LEN - 1] = 1;
 }
 
-/* The nearest; between two equally near ones the lower. */
-SKEP_VECTOR static void nearest(uint8_t *out, const float *in, size_t n, float scale)
+struct nearest {
+    float codebook[CODEBOOK_LEN];
+    float above[CODEBOOK_LEN]; /* from this number on the next entry is the nearest */
+    uint8_t first[2][BINS];    /* by sign: the nearest of the bin's least number */
+};
+
+/* The next float above. */
+static float next_up(float v)
+{
+    uint32_t bits = skep_bits_of_float(v);
+
+    return v == 0 ? FLT_TRUE_MIN : skep_float_of_bits(v < 0 ? bits - 1 : bits + 1);
+}
+
+static bool is_nearer(float v, float next, float entry)
+{
+    return fabsf(v - next) < fabsf(v - entry);
+}
+
+/* The least float that is_nearer() to `next`: at the middle or a few floats away, as differences are rounded. */
+static float change_between(float entry, float next)
+{
+    float v = entry + (next - entry) * 0.5f;
+
+    while (is_nearer(v, next, entry))
+        v = -next_up(-v);
+    while (!is_nearer(v, next, entry))
+        v = next_up(v);
+    return v;
+}
+
+static uint8_t nearest_from(const struct nearest *t, size_t entry, float v)
+{
+    while (v >= t->above[entry])
+        entry++;
+    return (uint8_t)entry;
+}
+
+static void nearest_init(struct nearest *t)
+{
+    uint8_t entry = 0;
+
+    fill_codebook(t->codebook);
+    for (size_t i = 0; i + 1 < CODEBOOK_LEN; i++)
+        t->above[i] = change_between(t->codebook[i], t->codebook[i + 1]);
+    t->above[CODEBOOK_LEN - 1] = INFINITY;
+    for (size_t i = BINS; i > 0; i--) { /* of a negative bin the number of the greatest size */
+        uint32_t end = ((uint32_t)(LEAST_BIN + i) << BIN_SHIFT) - 1;
+
+        entry = nearest_from(t, entry, -skep_float_of_bits(end));
+        t->first[1][i - 1] = entry;
+    }
+    t->first[0][0] = nearest_from(t, entry, 0);
+    for (size_t i = 1; i < BINS; i++)
+        t->first[0][i] = nearest_from(t, t->first[0][i - 1],
+                                      skep_float_of_bits((uint32_t)(LEAST_BIN + i) << BIN_SHIFT));
+}
+
+/* NaN counts as nothing. */
+SKEP_VECTOR static float largest(const float *in, size_t n)
+{
+    uint32_t most = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = skep_bits_of_float(in[i]) & 0x7fffffff;
+
+        bits = bits > 0x7f800000 ? 0 : bits;
+        most = bits > most ? bits : most;
+    }
+    return skep_float_of_bits(most);
+}
+
+static void choose_entries(uint8_t *out, const struct nearest *t, const float *in, size_t n,
+                           float scale)
 {
     for (size_t i = 0; i < n; i++) {
         float v = in[i] / scale;
-        uint32_t at = 0, next;
+        uint32_t bits = skep_bits_of_float(v), size = (bits & 0x7fffffff) >> BIN_SHIFT;
+        uint32_t bin = size > LEAST_BIN ? size - LEAST_BIN : 0;
+        size_t entry;
 
-        for (uint32_t step = CODEBOOK_LEN / 2; step > 0; step /= 2)
-            at += dynamic_map[at + step] <= v ? step : 0;
-        next = at < CODEBOOK_LEN - 1 ? at + 1 : at;
-        out[i] = (uint8_t)(fabsf(v - dynamic_map[next]) < fabsf(v - dynamic_map[at]) ? next : at);
+        if (bin >= BINS) { /* NaN, also of 0 / 0 */
+            out[i] = 0;
+            continue;
+        }
+        entry = t->first[bits >> 31][bin];
+        out[i] = (uint8_t)(entry + (v >= t->above[entry]));
     }
 }
 
 int skep_blockwise_encode(const skep_tensor *tensor, uint8_t *out, const struct skep_mem *mem)
 {
-    size_t n = skep_tensor_elements(tensor);
-    uint64_t blocks = n / CODEC_BLOCK_LEN + (n % CODEC_BLOCK_LEN != 0), len = CODEBOOK_LEN;
-    uint8_t *scales = out + 16, *indices = scales + 4 * blocks + sizeof dynamic_map;
-    float *scratch;
-    const float *in = skep_codec_floats(tensor, &scratch, mem);
+    size_t n = skep_tensor_elements(tensor), blocks = (n + CODEC_BLOCK_LEN - 1) / CODEC_BLOCK_LEN;
+    uint8_t *scales = out + 16, *codebook = scales + 4 * blocks;
+    uint8_t *indices = codebook + 4 * CODEBOOK_LEN;
+    struct nearest nearest;
+    float *scratch = NULL;
+    const float *in = n > 0 ? skep_codec_floats(tensor, &scratch, mem) : NULL;
 
     if (!in && n > 0)
         return SKEP_ENOMEM;
-    memcpy(out, &blocks, sizeof blocks);
-    memcpy(out + 8, &len, sizeof len);
-    memcpy(scales + 4 * blocks, dynamic_map, sizeof dynamic_map);
+    nearest_init(&nearest);
+    skep_put_le64(out, blocks);
+    skep_put_le64(out + 8, CODEBOOK_LEN);
+    memcpy(codebook, nearest.codebook, sizeof nearest.codebook);
     for (size_t i = 0; i < blocks; i++) {
-        size_t at = i * CODEC_BLOCK_LEN, here = SKEP_MIN(n - at, (size_t)CODEC_BLOCK_LEN);
-        float scale = largest(in + at, here);
+        size_t at = i * CODEC_BLOCK_LEN, len = SKEP_MIN(n - at, (size_t)CODEC_BLOCK_LEN);
+        float scale = largest(in + at, len);
 
         skep_store_float(scales, i, scale);
-        nearest(indices + at, in + at, here, scale);
+        choose_entries(indices + at, &nearest, in + at, len, scale);
     }
     skep_mem_free(mem, scratch);
     return 0;

@@ -6,20 +6,12 @@
 
 enum { LANES = 32 };
 
-#define HALF_MAX 65504.0f
 #define STD_MIN 0x1p-23f /* the distance from 1 to the next float32 */
-
-/* NaN stays. */
-static inline float clamp_to_half(float v)
-{
-    v = v < -HALF_MAX ? -HALF_MAX : v;
-    return v > HALF_MAX ? HALF_MAX : v;
-}
 
 SKEP_VECTOR static void clamped_halves(uint8_t *out, const uint8_t *in, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        skep_store_u16(out, i, skep_half_of_float(clamp_to_half(skep_load_float(in, i))));
+        skep_store_u16(out, i, skep_half_of_clamped(skep_load_float(in, i)));
 }
 
 void skep_float16_encode(const skep_tensor *tensor, uint8_t *out)
@@ -106,7 +98,7 @@ float skep_codec_sum(const float *in, size_t n)
     float rest = 0;
     size_t at = 0;
 
-    for (; n - at >= LANES;) {
+    while (n - at >= LANES) {
         size_t run = SKEP_MIN(n - at, (size_t)CODEC_RUN_LEN) / LANES * LANES;
 
         sum += (double)sum_run(in + at, run);
@@ -123,7 +115,7 @@ float skep_codec_sum_squares(const float *in, size_t n, float shift)
     float rest = 0;
     size_t at = 0;
 
-    for (; n - at >= LANES;) {
+    while (n - at >= LANES) {
         size_t run = SKEP_MIN(n - at, (size_t)CODEC_RUN_LEN) / LANES * LANES;
 
         sum += (double)square_run(in + at, run, shift);
@@ -143,7 +135,7 @@ SKEP_VECTOR static void scaled_halves(uint8_t *out, const float *in, size_t n, f
                                       float std)
 {
     for (size_t i = 0; i < n; i++)
-        skep_store_u16(out, i, skep_half_of_float(clamp_to_half((in[i] - mean) / std)));
+        skep_store_u16(out, i, skep_half_of_clamped((in[i] - mean) / std));
 }
 
 /* Which NaN a sum gives depends on its order and on the machine; let it be the usual one. */
@@ -204,8 +196,12 @@ void skep_meanstd_decode(const uint8_t *in, const skep_tensor *tensor, uint8_t *
 {
     size_t width = tensor->shape[tensor->axes - 1], elements = skep_tensor_elements(tensor);
     size_t rows = elements > 0 ? elements / width : 0, size = skep_dtype_size(tensor->dtype);
-    const uint8_t *means = in + 2 * elements, *stds = means + 4 * rows;
+    const uint8_t *means, *stds;
 
+    if (rows == 0)
+        return;
+    means = in + 2 * elements;
+    stds = means + 4 * rows;
     for (size_t i = 0; i < rows; i++) {
         float mean = skep_load_float(means, i), std = skep_load_float(stds, i);
         const uint8_t *row = in + 2 * i * width;

@@ -40,9 +40,6 @@ void skep_codebook_apply(const uint8_t *codebook, size_t len, float scale, const
 /** Are all below `len`? */
 bool skep_codebook_covers(size_t len, const uint8_t *indices, size_t n);
 
-/** out[i] = how many of the 255 ascending borders are below in[i]; borders[255] is never looked at. */
-void skep_codebook_search(uint8_t *out, const float *borders, const float *in, size_t n);
-
 /* codec_uniform.c, codec_quantile.c, codec_blockwise.c */
 int skep_uniform_encode(const skep_tensor *tensor, uint8_t *out, const struct skep_mem *mem);
 int skep_quantile_encode(const skep_tensor *tensor, uint8_t *out, const struct skep_mem *mem);

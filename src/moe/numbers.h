@@ -3,6 +3,7 @@
 #ifndef SKEP_MOE_NUMBERS_H
 #define SKEP_MOE_NUMBERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -99,16 +100,39 @@ static inline float skep_half_to_float(uint16_t half)
     return skep_float_of_bits(bits | (uint32_t)(half & 0x8000) << 16);
 }
 
-/* To the nearest, ties to even; above the range: infinity; every NaN: 7e00 and its sign. */
+/* All ones where it is so. Selecting with masks instead of ?: keeps gcc from making branches of it. */
+static inline uint32_t skep_mask(bool so)
+{
+    return (uint32_t)0 - so;
+}
+
+/* Of the bits of a float without its sign: to the nearest, ties to even; above the range: infinity; every NaN: 7e00. */
+static inline uint32_t skep_half_of_size(uint32_t size)
+{
+    uint32_t is_nan = skep_mask(size > 0x7f800000), is_big = skep_mask(size >= (127u + 16) << 23);
+    uint32_t is_tiny = skep_mask(size < 113u << 23);
+    uint32_t normal = (size - ((127u - 15) << 23) + 0xfff + (size >> 13 & 1)) >> 13;
+    uint32_t tiny = skep_bits_of_float(skep_float_of_bits(size) + 0.5f) - (126u << 23);
+
+    return (normal & ~(is_tiny | is_big)) | (tiny & is_tiny) | (0x7c00 & is_big) |
+           (0x0200 & is_nan);
+}
+
 static inline uint16_t skep_half_of_float(float v)
 {
-    uint32_t bits = skep_bits_of_float(v), sign = bits & 0x80000000, rest = bits ^ sign;
-    uint32_t normal = (rest - ((127u - 15) << 23) + 0xfff + (rest >> 13 & 1)) >> 13;
-    uint32_t tiny = skep_bits_of_float(skep_float_of_bits(rest) + 0.5f) - (126u << 23);
-    uint32_t special = rest > 0x7f800000 ? 0x7e00 : 0x7c00;
-    uint32_t half = rest >= (127u + 16) << 23 ? special : rest < 113u << 23 ? tiny : normal;
+    uint32_t bits = skep_bits_of_float(v);
 
-    return (uint16_t)(half | sign >> 16);
+    return (uint16_t)(skep_half_of_size(bits & 0x7fffffff) | (bits >> 16 & 0x8000));
+}
+
+/* Of the number clamped to -65504 … 65504. NaN stays. */
+static inline uint16_t skep_half_of_clamped(float v)
+{
+    uint32_t bits = skep_bits_of_float(v), size = bits & 0x7fffffff, most = 0x477fe000;
+    uint32_t above = skep_mask(size > most) & skep_mask(size <= 0x7f800000);
+
+    size = (size & ~above) | (most & above);
+    return (uint16_t)(skep_half_of_size(size) | (bits >> 16 & 0x8000));
 }
 
 static inline float skep_bfloat_to_float(uint16_t v)
@@ -121,8 +145,9 @@ static inline uint16_t skep_bfloat_of_float(float v)
 {
     uint32_t bits = skep_bits_of_float(v);
     uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    uint32_t is_nan = skep_mask((bits & 0x7fffffff) > 0x7f800000);
 
-    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
+    return (uint16_t)((rounded & ~is_nan) | (0x7fc0 & is_nan));
 }
 
 #endif

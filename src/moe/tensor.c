@@ -11,11 +11,11 @@ static const struct dtype {
     size_t size;
     bool floating;
 } dtypes[SKEP_DTYPES] = {
-    [SKEP_FLOAT32] = {"float32", 4, true},   [SKEP_FLOAT64] = {"float64", 8, true},
-    [SKEP_FLOAT16] = {"float16", 2, true},   [SKEP_BFLOAT16] = {"bfloat16", 2, true},
-    [SKEP_INT64] = {"int64", 8, false},      [SKEP_INT32] = {"int32", 4, false},
-    [SKEP_INT16] = {"int16", 2, false},      [SKEP_INT8] = {"int8", 1, false},
-    [SKEP_UINT8] = {"uint8", 1, false},      [SKEP_BOOL] = {"bool", 1, false},
+    [SKEP_FLOAT32] = {"float32", 4, true}, [SKEP_FLOAT64] = {"float64", 8, true},
+    [SKEP_FLOAT16] = {"float16", 2, true}, [SKEP_BFLOAT16] = {"bfloat16", 2, true},
+    [SKEP_INT64] = {"int64", 8, false},    [SKEP_INT32] = {"int32", 4, false},
+    [SKEP_INT16] = {"int16", 2, false},    [SKEP_INT8] = {"int8", 1, false},
+    [SKEP_UINT8] = {"uint8", 1, false},    [SKEP_BOOL] = {"bool", 1, false},
 };
 
 static const char *const compressions[SKEP_COMPRESSIONS] = {
