@@ -17,29 +17,34 @@ static int entropy(struct skep_env *env, void *out, size_t len)
     return 0;
 }
 
-static bool damage(struct skep_buf *wire, bool replace, skep_bytes by)
+enum damage { UNTOUCHED, MORE_BEHIND, CHANGED };
+
+/* MORE_BEHIND: the honest message whole, and then the start of a next one, which may spoil what honestly comes next. */
+static enum damage damage(struct skep_buf *wire, bool replace, skep_bytes by)
 {
-    bool changed = false;
+    enum damage done = UNTOUCHED;
 
     if (replace) {
-        /* What stands behind a whole message is the start of the next, and each of those is sent anew. */
-        bool same = skep_bytes_equal(skep_buf_view(wire),
-                                     skep_bytes_take(&(skep_bytes){by.data, by.len}, wire->len));
+        skep_bytes start = by, first = skep_bytes_take(&start, wire->len);
 
+        if (!skep_bytes_equal(skep_buf_view(wire), first))
+            done = CHANGED;
+        else if (start.len > 0)
+            done = MORE_BEHIND;
         skep_buf_clear(wire);
         skep_buf_put_bytes(wire, by);
-        return !same;
+        return done;
     }
     for (size_t i = 0; i < wire->len && i < by.len; i++) {
         wire->data[i] ^= by.data[i];
-        changed |= by.data[i] != 0;
+        done = by.data[i] != 0 ? CHANGED : done;
     }
-    return changed;
+    return done;
 }
 
 /* @return 1 both done. */
 static int shake_hands(struct skep_noise *first, struct skep_noise *second, unsigned at,
-                       bool replace, skep_bytes by, bool *changed)
+                       bool replace, skep_bytes by, enum damage *damaged)
 {
     struct skep_noise *sides[2] = {first, second};
     struct skep_buf wire, answer;
@@ -53,7 +58,7 @@ static int shake_hands(struct skep_noise *first, struct skep_noise *second, unsi
         struct skep_noise *to = sides[(message + 1) % 2];
 
         if (message == at)
-            *changed = damage(&wire, replace, by);
+            *damaged = damage(&wire, replace, by);
         in = skep_buf_view(&wire);
         skep_buf_clear(&answer);
         rc = skep_noise_handshake(to, &in, &answer);
@@ -75,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct skep_env env = {.mem = &skep_mem_std, .entropy = entropy};
     struct skep_identity identities[2];
     struct skep_noise *noise[2];
-    bool changed = false;
+    enum damage damaged = UNTOUCHED;
     int done;
 
     if (len < 3)
@@ -89,10 +94,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
                            data[0] & 1 ? &identities[1 - i].id : NULL) < 0)
             abort();
     done = shake_hands(noise[0], noise[1], data[1] % 3, data[2] & 1,
-                       skep_bytes_of(data + 3, len - 3), &changed);
-    if (done && changed)
+                       skep_bytes_of(data + 3, len - 3), &damaged);
+    if (done && damaged == CHANGED)
         abort();
-    if (!done && !changed)
+    if (!done && damaged == UNTOUCHED)
         abort();
     for (int i = 0; i < 2; i++) {
         skep_noise_free(noise[i]);
