@@ -15,9 +15,11 @@ static double power(double base, uint64_t exponent)
 {
     double out = 1;
 
-    for (; exponent > 0; exponent >>= 1, base *= base)
+    for (; exponent > 0; exponent >>= 1) {
         if (exponent & 1)
             out *= base;
+        base *= base;
+    }
     return out;
 }
 
