@@ -15,9 +15,11 @@ static double power(double base, uint64_t exponent)
 {
     double out = 1;
 
-    for (; exponent > 0; exponent >>= 1, base *= base)
+    for (; exponent > 0; exponent >>= 1) {
         if (exponent & 1)
             out *= base;
+        base *= base;
+    }
     return out;
 }
 
@@ -74,6 +76,7 @@ static void sgd(const struct skep_step *step, float *restrict parameter,
 static void apply(const struct skep_step *step, float *parameter, float *exp_avg, float *exp_avg_sq,
                   const float *gradient, size_t count)
 {
+    assert(step->optimizer != SKEP_OPTIMIZER_ADAM || (exp_avg && exp_avg_sq));
     switch (step->optimizer) {
     case SKEP_OPTIMIZER_ADAM: adam(step, parameter, exp_avg, exp_avg_sq, gradient, count); return;
     case SKEP_OPTIMIZER_SGD: sgd(step, parameter, gradient, count); return;

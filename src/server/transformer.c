@@ -121,6 +121,7 @@ struct layer {
     skep_pass *pass;
     double dropout;
     size_t h, length, inner;
+    size_t head_len; /* d */
     size_t chunk;    /* sequences of a chunk */
     float alpha;     /* 1 / sqrt(d) */
     float *qkv;      /* [rows][3h] */
@@ -152,7 +153,8 @@ static int layer_init(struct layer *l, skep_pass *pass, const skep_tensor *input
 
     *l = (struct layer){.pass = pass, .h = h, .length = length, .inner = WIDTH * h};
     l->dropout = (double)dropout_of(pass->state);
-    l->alpha = 1 / sqrtf((float)(h / HEADS));
+    l->head_len = h / HEADS;
+    l->alpha = 1 / sqrtf((float)l->head_len);
     l->norm1 = norm_of(pass, h, NORM1_WEIGHT);
     l->norm2 = norm_of(pass, h, NORM2_WEIGHT);
     l->chunk = skep_class_chunk_rows(pass->rows, length * l->inner);
@@ -214,7 +216,7 @@ struct head {
 
 static struct head head_of(const struct layer *l, size_t sequence, size_t head)
 {
-    size_t row = sequence * l->length, column = head * (l->h / HEADS);
+    size_t row = sequence * l->length, column = head * l->head_len;
 
     return (struct head){sequence, head, row * 3 * l->h + column, row * l->h + column};
 }
@@ -225,7 +227,7 @@ static void attention_weights(const struct layer *l, struct head head, float *sc
     const float *q = l->qkv + head.at, *k = q + l->h;
     size_t s = l->length, ld = 3 * l->h;
 
-    l->pass->sgemm('N', 'T', s, s, l->h / HEADS, l->alpha, q, ld, k, ld, 0, scores, s);
+    l->pass->sgemm('N', 'T', s, s, l->head_len, l->alpha, q, ld, k, ld, 0, scores, s);
     skep_softmax(scores, l->mask + head.sequence * s, s, s);
 }
 
@@ -239,7 +241,7 @@ static void attend(const struct layer *l)
 
             attention_weights(l, head, l->scores);
             drop_scores(l, l->scores, i, j);
-            l->pass->sgemm('N', 'N', s, l->h / HEADS, s, 1, l->scores, s,
+            l->pass->sgemm('N', 'N', s, l->head_len, s, 1, l->scores, s,
                            l->qkv + head.at + 2 * l->h, 3 * l->h, 0, l->context + head.of_output,
                            l->h);
         }
@@ -373,7 +375,7 @@ static void head_backward(struct back *b, const struct layer *l, struct head hea
     const float *q = l->qkv + head.at, *k = q + l->h, *v = k + l->h;
     const float *grad = context_grad + head.of_output;
     float *dq = b->qkv_grad + head.at, *dk = dq + l->h, *dv = dk + l->h;
-    size_t s = l->length, d = l->h / HEADS, ld = 3 * l->h;
+    size_t s = l->length, d = l->head_len, ld = 3 * l->h;
     skep_pass *pass = l->pass;
 
     attention_weights(l, head, l->scores);

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "server/activation.h"
+#include "server/classes.h"
 #include "server/fast_exp.h"
 #include "server/pass.h"
 #include "server/softmax.h"
@@ -288,40 +289,71 @@ static void gradients_are_what_small_differences_say(void **state)
     }
 }
 
-/* More rows than one chunk holds, and than that: each row's result and the sum of the gradients are those of the parts. */
-static void a_batch_of_several_chunks_is_the_sum_of_its_parts(void **state)
+/* Rows [first, first + rows) of a batch as one of their own. */
+static void part_init(struct batch *part, const struct batch *b, size_t first, size_t rows)
 {
-    enum { HIDDEN = 1024, PART = 1100, ROWS = 2 * PART };
-    struct test_pass whole, part;
-    struct batch b, half;
-    float *sums[SKEP_CLASS_PARAMETERS_MAX];
+    size_t row = b->count / b->rows, offset = first * row;
+    size_t mask_row = skep_tensor_bytes(&b->inputs[1]) / b->rows;
 
-    (void)state;
-    test_pass_init(&whole, "ffn", HIDDEN, NULL, 31);
-    test_pass_init(&part, "ffn", HIDDEN, NULL, 31);
-    batch_init(&b, "ffn", HIDDEN, ROWS, 0, 32);
+    *part = *b;
+    part->rows = rows;
+    part->count = rows * row;
+    part->grad = NULL;
+    part->out = calloc(part->count, sizeof(float));
+    part->dx = calloc(part->count, sizeof(float));
+    part->inputs[0].data = b->x + offset;
+    part->grads[0].data = b->grad + offset;
+    if (b->mask)
+        part->inputs[1].data = (const char *)b->mask + first * mask_row;
+    part->inputs[0].shape[0] = part->inputs[1].shape[0] = part->grads[0].shape[0] = rows;
+}
+
+static void check_parts(const char *class, const char *options, size_t hidden, size_t length,
+                        size_t rows)
+{
+    struct test_pass whole, test;
+    struct batch b, part;
+    float *sums[SKEP_CLASS_PARAMETERS_MAX];
+    size_t cut = rows / 3;
+
+    test_pass_init(&whole, class, hidden, options, 31);
+    test_pass_init(&test, class, hidden, options, 31);
+    batch_init(&b, class, hidden, rows, length, 32);
+    assert_int_equal(run_forward(&whole, &b), 0);
     assert_int_equal(run_backward(&whole, &b), 0);
     for (size_t p = 0; p < whole.class.schema.parameter_count; p++)
         sums[p] = calloc(whole.counts[p], sizeof(float));
     for (size_t i = 0; i < 2; i++) {
-        batch_init(&half, "ffn", HIDDEN, PART, 0, 32);
-        memcpy(half.x, b.x + i * half.count, half.count * sizeof(float));
-        memcpy(half.grad, b.grad + i * half.count, half.count * sizeof(float));
-        assert_int_equal(run_backward(&part, &half), 0);
-        test_close(half.dx, b.dx + i * half.count, half.count, tolerance, "input gradient");
-        for (size_t p = 0; p < part.class.schema.parameter_count; p++)
-            for (size_t j = 0; j < part.counts[p]; j++)
-                sums[p][j] += part.gradients[p][j];
-        batch_fini(&half);
+        part_init(&part, &b, i * cut, i == 0 ? cut : rows - cut);
+        assert_int_equal(run_forward(&test, &part), 0);
+        assert_int_equal(run_backward(&test, &part), 0);
+        test_close(b.out + i * cut * (b.count / rows), part.out, part.count, tolerance, class);
+        test_close(b.dx + i * cut * (b.count / rows), part.dx, part.count, tolerance, class);
+        for (size_t p = 0; p < test.class.schema.parameter_count; p++)
+            for (size_t j = 0; j < test.counts[p]; j++)
+                sums[p][j] += test.gradients[p][j];
+        free(part.out);
+        free(part.dx);
     }
     for (size_t p = 0; p < whole.class.schema.parameter_count; p++) {
-        test_close(whole.gradients[p], sums[p], whole.counts[p], tolerance,
+        test_close(whole.gradients[p], sums[p], whole.counts[p], 5 * tolerance,
                    whole.class.schema.parameters[p].name);
         free(sums[p]);
     }
     batch_fini(&b);
     test_pass_fini(&whole);
-    test_pass_fini(&part);
+    test_pass_fini(&test);
+}
+
+/* More rows than one chunk holds. */
+static void a_batch_of_several_chunks_is_the_sum_of_its_parts(void **state)
+{
+    size_t numbers = SKEP_CLASS_CHUNK_BYTES / sizeof(float);
+
+    (void)state;
+    check_parts("ffn", NULL, 32, 0, numbers / (4 * 32) + 11);
+    check_parts("det_dropout", NULL, 64, 0, numbers / (2 * 64) + 11);
+    check_parts("transformer", "dropout=0", 16, 4, numbers / (4 * 16 * 4) + 11);
 }
 
 static void dropout_drops_its_share_and_differs_from_pass_to_pass(void **state)

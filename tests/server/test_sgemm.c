@@ -3,6 +3,9 @@
 #include <math.h>
 
 #include "server/pass.h"
+#if defined SKEP_HAVE_GEMM
+#include "gemm/gemm.h"
+#endif
 
 struct product {
     char op_a, op_b;
@@ -139,6 +142,25 @@ static void what_is_not_finite_stays_so(void **state)
     }
 }
 
+static void the_library_has_a_name_and_takes_other_numbers_of_threads(void **state)
+{
+    (void)state;
+#if defined SKEP_HAVE_GEMM
+    assert_non_null(skep_gemm_name());
+    assert_true(strlen(skep_gemm_name()) > 3);
+    for (unsigned threads = 0; threads < 4; threads++) {
+        skep_gemm_set_threads(threads);
+        check_product(
+            skep_gemm_sgemm,
+            (struct product){
+                .op_a = 'N', .op_b = 'T', .m = 20, .n = 300, .k = 150, .alpha = 1, .beta = 1});
+        check_product(
+            skep_gemm_sgemm,
+            (struct product){.op_a = 'T', .op_b = 'N', .m = 130, .n = 300, .k = 40, .alpha = 1});
+    }
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +168,7 @@ int main(void)
         cmocka_unit_test(the_librarys_products_are_right_for_odd_shapes),
         cmocka_unit_test(products_of_nothing_scale_and_no_more),
         cmocka_unit_test(what_is_not_finite_stays_so),
+        cmocka_unit_test(the_library_has_a_name_and_takes_other_numbers_of_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -183,6 +183,23 @@ static void a_schedule_rises_to_its_top_and_falls_to_zero(void **state)
     assert_true(skep_training_rate(&none, 3) == 1.5 && skep_training_rate(&none, 4) == 0);
 }
 
+static void clipping_scales_as_torchs_does(void **state)
+{
+    struct skep_step s;
+
+    (void)state;
+    skep_step_init(&s, &adam, 0);
+    assert_true(s.scale == 1);
+    skep_step_clip(&s, 1e-6, 1e-6);
+    assert_true(s.scale == 0.5f);
+    skep_step_clip(&s, 4, 1);
+    assert_true(fabsf(s.scale - 0.25f) < 1e-6f && s.scale < 0.25f);
+    skep_step_clip(&s, 0.5, 1);
+    assert_true(s.scale == 1);
+    skep_step_clip(&s, 0, 1);
+    assert_true(s.scale == 1);
+}
+
 /* Everything that a step changes. */
 struct snapshot {
     float *numbers;
@@ -259,16 +276,18 @@ enum {
     PAST_THE_END,
     NO_SUCH_PARAMETER,
     BACKWARDS,
-    FAILING
+    FAILING,
+    UNCHECKED
 };
 static int behaviour;
+static float unchecked; /* handed out by a class that does not look */
 
 static int open_odd(size_t hidden, const char *options, skep_class_schema *schema, void **state,
                     char *why, size_t why_len)
 {
     int rc = skep_expert_class_find("ffn")->open(hidden, options, schema, state, why, why_len);
 
-    schema->gradients_are_final = behaviour != TILES_GATHERED;
+    schema->gradients_are_final = behaviour != TILES_GATHERED && behaviour != UNCHECKED;
     return rc;
 }
 
@@ -297,6 +316,7 @@ static int backward_odd(skep_pass *pass, const skep_tensor *inputs, const skep_t
         pass->gradient(pass, 0, 9, ones, 2);
         pass->gradient(pass, 0, 3, ones, 2);
         break;
+    case UNCHECKED: pass->gradient(pass, 2, 5, &unchecked, 1); break;
     case FAILING: return SKEP_EREFUSED;
     default: break;
     }
@@ -379,6 +399,34 @@ static void a_class_that_hands_out_what_is_not_there_is_stopped(void **state)
         free(dx);
         trained_fini(&t);
     }
+}
+
+static void gradients_that_a_class_does_not_vouch_for_are_looked_at(void **state)
+{
+    static const float values[] = {NAN, -INFINITY, 1.1e18f, 0.9e18f};
+    static const double clips[] = {0, 1};
+
+    (void)state;
+    for (size_t c = 0; c < SKEP_COUNT_OF(clips); c++)
+        for (size_t i = 0; i < SKEP_COUNT_OF(values); i++) {
+            struct skep_training training = adam;
+            bool good = values[i] == 0.9e18f;
+            struct trained t;
+            struct snapshot before, after;
+            float *dx;
+
+            unchecked = values[i];
+            training.clip_grad_norm = clips[c];
+            odd_init(&t, UNCHECKED, &training);
+            before = snapshot_of(&t.backend);
+            assert_int_equal(step(&t, 65, &dx), good ? 0 : SKEP_EVALUE);
+            after = snapshot_of(&t.backend);
+            for (size_t j = 0; j < after.count; j++)
+                assert_true(isfinite(after.numbers[j]));
+            assert_int_equal(snapshots_equal(&before, &after), !good);
+            free(dx);
+            trained_fini(&t);
+        }
 }
 
 static void what_the_class_returns_comes_back_and_nothing_changed(void **state)
@@ -522,12 +570,13 @@ static void passes_of_the_same_size_allocate_nothing_after_the_first(void **stat
     trained_fini(&t);
 }
 
-/* Takes as much scratch memory as it is told. */
-static size_t wanted;
+/* Takes as much scratch memory as it is told: a part of it, and the rest. */
+static size_t wanted, first_share = 2;
 
 static int take_much(skep_pass *pass, const skep_tensor *inputs, void *const *outputs)
 {
-    char *a = pass->alloc(pass, wanted / 2), *b = pass->alloc(pass, wanted - wanted / 2);
+    char *a = pass->alloc(pass, wanted / first_share);
+    char *b = pass->alloc(pass, wanted - wanted / first_share);
 
     (void)inputs, (void)outputs;
     assert_true((uintptr_t)a % 64 == 0 && (uintptr_t)b % 64 == 0);
@@ -554,6 +603,9 @@ static void a_worker_keeps_at_most_192_mib_of_scratch_memory(void **state)
     test_mem_init(&t.mem);
     assert_int_equal(open_backend(&t, &t.mem.mem, &greedy, 16, &adam), 0);
     assert_int_equal(bytes_kept(&t, SKEP_SCRATCH_KEPT_MAX + 128), 0);
+    first_share = 1;
+    assert_int_equal(bytes_kept(&t, SKEP_SCRATCH_KEPT_MAX + 128), 0);
+    first_share = 2;
     assert_true(bytes_kept(&t, SKEP_SCRATCH_KEPT_MAX) >= SKEP_SCRATCH_KEPT_MAX);
     /* What is hardly used for long is given back. */
     live = t.mem.live_bytes;
@@ -588,10 +640,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ten_steps_of_every_optimizer_are_torchs),
         cmocka_unit_test(a_schedule_rises_to_its_top_and_falls_to_zero),
+        cmocka_unit_test(clipping_scales_as_torchs_does),
         cmocka_unit_test(a_gradient_that_is_not_finite_changes_nothing_and_is_counted),
         cmocka_unit_test(gradients_applied_at_once_and_gathered_give_the_same_bits),
         cmocka_unit_test(what_no_gradient_is_handed_out_for_has_a_gradient_of_zero),
         cmocka_unit_test(a_class_that_hands_out_what_is_not_there_is_stopped),
+        cmocka_unit_test(gradients_that_a_class_does_not_vouch_for_are_looked_at),
         cmocka_unit_test(what_the_class_returns_comes_back_and_nothing_changed),
         cmocka_unit_test(without_an_optimizer_gradients_flow_and_nothing_moves),
         cmocka_unit_test(integers_get_gradients_of_zero),
