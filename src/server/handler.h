@@ -3,8 +3,8 @@
  * hivemind moe/server/connection_handler.py.
  *
  * Each request is checked whole (uid, who asks, number, type, shape, batch, finite numbers) before it becomes a task. Memory of all requests in progress stays
- * within a budget: a stream is let in when there is room for what its first part announced and waits in the network before that; the oldest one in always
- * has room to become whole. */
+ * within a budget: a stream waits in the network until there is room for its first part, and is put off again if what that announces does not fit; the oldest
+ * one always has room to become whole (budget.h). */
 #ifndef SKEP_SERVER_HANDLER_H
 #define SKEP_SERVER_HANDLER_H
 
@@ -26,7 +26,7 @@ struct skep_handler_options {
     void *user;
 };
 
-/** Serve the five methods. @return 0; SKEP_EEXIST (they are served already), SKEP_ENOMEM. */
+/** Serve the five methods. @return 0; SKEP_EINVAL (memory_bytes below SKEP_EXPERT_MEMORY_MIN), SKEP_EEXIST (they are served already), SKEP_ENOMEM. */
 int skep_handler_new(struct skep_handler **out, struct skep_rpc *rpc, struct skep_runtime *runtime,
                      const struct skep_handler_options *options);
 
@@ -40,6 +40,6 @@ struct skep_handler_stats {
     uint64_t infos, forwards, backwards, refused, refused_non_finite, refused_peers, canceled;
     size_t in_progress, waiting_streams, bytes, bytes_most;
 };
-const struct skep_handler_stats *skep_handler_stats(const struct skep_handler *handler);
+const struct skep_handler_stats *skep_handler_stats(struct skep_handler *handler);
 
 #endif

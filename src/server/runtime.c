@@ -415,12 +415,39 @@ void skep_runtime_free(struct skep_runtime *runtime)
     skep_mem_free(runtime->env->mem, runtime);
 }
 
+static size_t row_bytes(const skep_tensor_schema *schemas, size_t count)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        skep_tensor row = {.dtype = schemas[i].dtype, .axes = schemas[i].axes};
+
+        memcpy(row.shape, schemas[i].shape, schemas[i].axes * sizeof row.shape[0]);
+        sum += skep_tensor_bytes(&row);
+    }
+    return sum;
+}
+
+/* Many rows gain nothing from yet more, and putting tasks together takes their memory once more. */
+static void limit_together(struct skep_task_pool *pool, size_t bytes_a_row)
+{
+    size_t rows = SKEP_BATCH_SCRATCH_MAX / SKEP_MAX(bytes_a_row, (size_t)1);
+
+    pool->together_max = SKEP_MAX(rows, pool->options.min_batch_size);
+}
+
 void skep_runtime_add(struct skep_runtime *runtime, struct skep_hosted *expert,
                       const struct skep_task_pool_options *options)
 {
+    const skep_class_schema *schema = schema_of(expert);
+    size_t in = row_bytes(schema->inputs, schema->input_count),
+           out = row_bytes(schema->outputs, schema->output_count);
+
     (void)runtime;
     skep_task_pool_init(&expert->forward, options);
     skep_task_pool_init(&expert->backward, options);
+    limit_together(&expert->forward, in + out);
+    limit_together(&expert->backward, 2 * in + out);
     expert->forward.expert = expert->backward.expert = expert;
     skep_list_init(&expert->exclusive);
     skep_list_init(&expert->entry);

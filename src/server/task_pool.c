@@ -9,7 +9,7 @@ static struct skep_task *oldest(const struct skep_task_pool *pool)
 
 void skep_task_pool_init(struct skep_task_pool *pool, const struct skep_task_pool_options *options)
 {
-    *pool = (struct skep_task_pool){.options = *options};
+    *pool = (struct skep_task_pool){.options = *options, .together_max = options->max_batch_size};
     skep_list_init(&pool->waiting);
 }
 
@@ -53,10 +53,10 @@ bool skep_task_pool_ready(const struct skep_task_pool *pool, uint64_t now_us, ui
 
 size_t skep_task_pool_pop(struct skep_task_pool *pool, struct skep_list *batch)
 {
-    size_t rows = 0;
+    size_t rows = 0, most = SKEP_MIN(pool->options.max_batch_size, pool->together_max);
 
     while (pool->task_count > 0 &&
-           (rows == 0 || oldest(pool)->rows <= pool->options.max_batch_size - rows)) {
+           (rows == 0 || (rows < most && oldest(pool)->rows <= most - rows))) {
         struct skep_task *task = oldest(pool);
 
         skep_task_pool_remove(pool, task);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Requests for one thing an expert does (forward, or backward), put together into batches. hivemind moe/server/task_pool.py.
  *
- * Tasks leave oldest first, put one behind the other along axis 0. A batch leaves when it has min_batch_size rows and no task waits behind it, or when the next
+ * Tasks leave oldest first, put one behind the other along axis 0 (at most together_max rows; a task alone may have more). A batch leaves when it has min_batch_size rows and no task waits behind it, or when the next
  * task would take it past max_batch_size, or when its oldest task has waited for wait_us. */
 #ifndef SKEP_SERVER_TASK_POOL_H
 #define SKEP_SERVER_TASK_POOL_H
@@ -41,6 +41,8 @@ struct skep_task_pool {
     struct skep_list waiting; /* struct skep_task.entry, oldest first */
     size_t task_count, rows;  /* waiting */
     struct skep_task_pool_options options;
+    size_t
+        together_max; /* rows that several tasks may have together, so that putting them together takes little memory */
     struct skep_hosted *expert; /* whose it is; the runtime's */
 };
 

@@ -231,6 +231,29 @@ static void a_batch_ends_before_the_task_that_would_take_it_past_its_size(void *
     world_fini(&world);
 }
 
+static void of_large_tasks_no_more_are_put_together_than_32_mib(void **state)
+{
+    struct world world;
+    struct job jobs[26];
+    size_t most = SKEP_BATCH_SCRATCH_MAX / (2 * HIDDEN * sizeof(float));
+
+    (void)state;
+    world_init(&world, 1, 1, "", NULL);
+    assert_int_equal(world.experts.experts[0].forward.together_max, most);
+    world.experts.experts[0].forward.together_max = 5;
+    add(&world, jobs, 'a', 0, 3);
+    add(&world, jobs, 'b', 0, 2);
+    add(&world, jobs, 'c', 0, 1);
+    add(&world, jobs, 'd', 0, 16); /* one alone may be larger */
+    add(&world, jobs, 'e', 0, 1);
+    finish_all(&world);
+    assert_int_equal(small_diary.count, 4);
+    assert_int_equal(small_diary.passes[0].rows, 5);
+    assert_int_equal(small_diary.passes[1].rows, 1);
+    assert_int_equal(small_diary.passes[2].rows, 16);
+    world_fini(&world);
+}
+
 static void a_task_alone_is_computed_where_it_lies(void **state)
 {
     struct world world;
@@ -700,6 +723,7 @@ int main(void)
         cmocka_unit_test(requests_of_one_turn_make_one_batch_and_each_gets_its_part),
         cmocka_unit_test(the_oldest_task_decides_across_pools),
         cmocka_unit_test(a_batch_ends_before_the_task_that_would_take_it_past_its_size),
+        cmocka_unit_test(of_large_tasks_no_more_are_put_together_than_32_mib),
         cmocka_unit_test(a_task_alone_is_computed_where_it_lies),
         cmocka_unit_test(one_expert_is_never_in_two_places),
         cmocka_unit_test(no_more_batches_are_computed_at_once_than_there_are_workers),
