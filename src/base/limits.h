@@ -151,6 +151,20 @@ enum {
         32, /* of one request or answer, and of what an expert says of itself */
     SKEP_EXPERT_BYTES_MAX = 256 << 20, /* numbers of one streamed request or answer */
     SKEP_EXPERT_INFO_MAX = 64 << 10,   /* bytes of what an expert says of itself */
+    SKEP_EXPERT_MESSAGE_MAX =
+        (4 << 20) +
+        (64 << 10), /* one message of a streamed request: a part and what is said of it */
+    SKEP_EXPERT_MEMORY_MIN =
+        32 << 20, /* of a server's requests in progress: less would admit no stream */
+    SKEP_EXPERT_STREAMS_WAITING_MAX =
+        1024, /* streamed requests that wait for memory; further ones are refused */
+    SKEP_EXPERT_STREAM_IDLE_US =
+        60000000, /* a streamed request or answer that makes no progress for so long is dropped */
+    SKEP_EXPERT_PROGRESS_BYTES = 64 << 10, /* so many bytes of a request are progress */
+    SKEP_BATCH_SCRATCH_MAX =
+        32
+        << 20, /* bytes of the tasks that a batch puts together: a copy of what comes in and goes out */
+    SKEP_WORKERS_MAX = 256,            /* threads for work off one loop */
     SKEP_HIDDEN_MAX = 1 << 16,         /* main dimension of skep's own classes */
     SKEP_SCRATCH_KEPT_MAX = 192 << 20, /* bytes that a worker keeps from one batch to the next */
     SKEP_SAFETENSORS_HEADER_MAX = 1 << 20, /* bytes */

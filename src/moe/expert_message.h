@@ -95,6 +95,20 @@ void skep_expert_reader_fini(struct skep_expert_reader *reader);
  *  tensors), SKEP_ENOMEM. */
 int skep_expert_reader_add(struct skep_expert_reader *reader, skep_bytes message);
 
+/** What a message would bring, before it is added: so that whoever lacks the memory can put it off. */
+struct skep_expert_peek {
+    size_t begun;                 /* tensors whose first part is in it */
+    skep_tensor first;            /* type and shape of the first of them */
+    skep_compression compression; /* its */
+    size_t needed;                /* as the reader's, afterwards; saturates */
+};
+/** Nothing is taken or allocated. In a message that does not fit, what comes before the fault is counted: adding it tells. */
+void skep_expert_reader_peek(const struct skep_expert_reader *reader, skep_bytes message,
+                             struct skep_expert_peek *peek);
+
+/** The tensor that is being gathered, and is not yet one of [count]; NULL: none. */
+const skep_tensor *skep_expert_reader_gathering(const struct skep_expert_reader *reader);
+
 /** There are no more. @return 0: every tensor is whole; SKEP_EPEER_PROTO; or the error of before. */
 int skep_expert_reader_end(struct skep_expert_reader *reader);
 

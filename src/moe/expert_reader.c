@@ -200,6 +200,8 @@ static int begin_tensor(struct skep_expert_reader *r, const struct part *part)
         if (!r->numbers)
             return fail_with(r, SKEP_ENOMEM, "out of memory");
         r->bytes += skep_tensor_bytes(tensor);
+    } else if (!skep_buf_reserve(&r->gathered, r->expected)) {
+        return fail_with(r, SKEP_ENOMEM, "out of memory");
     }
     r->gathering = true;
     return 0;
@@ -288,6 +290,58 @@ int skep_expert_reader_add(struct skep_expert_reader *r, skep_bytes message)
             return r->rc;
     }
     return 0;
+}
+
+static size_t saturating_add(size_t a, size_t b)
+{
+    return a > SIZE_MAX - b ? SIZE_MAX : a + b;
+}
+
+/* @return false: it does not fit. */
+static bool peek_part(struct skep_expert_reader *probe, const struct part *part,
+                      struct skep_expert_peek *peek)
+{
+    const char *why = NULL;
+    skep_tensor tensor;
+    size_t gathered;
+
+    if (describe(probe, part, &tensor) < 0)
+        return false;
+    probe->compression = (skep_compression)part->compression;
+    if (skep_codec_whole_len(probe->compression, &tensor, part->buffer, &gathered, &why) < 0)
+        return false;
+    if (peek->begun++ == 0) {
+        peek->first = tensor;
+        peek->compression = probe->compression;
+    }
+    if (!goes_straight(probe, &tensor))
+        peek->needed = saturating_add(peek->needed, gathered);
+    peek->needed = saturating_add(peek->needed, skep_tensor_bytes(&tensor));
+    return true;
+}
+
+void skep_expert_reader_peek(const struct skep_expert_reader *r, skep_bytes message,
+                             struct skep_expert_peek *peek)
+{
+    struct skep_pb_reader reader = skep_pb_read(message);
+    struct skep_expert_reader probe = {.count = r->count};
+    struct skep_pb_field field;
+
+    *peek = (struct skep_expert_peek){.needed = r->gathering ? r->needed : r->bytes};
+    while (skep_pb_next(&reader, &field)) {
+        struct part part;
+
+        if (field.number != TENSORS)
+            continue;
+        if (read_part(skep_pb_bytes(&reader, &field), &part) < 0 ||
+            (part.dtype.len > 0 && !peek_part(&probe, &part, peek)))
+            return;
+    }
+}
+
+const skep_tensor *skep_expert_reader_gathering(const struct skep_expert_reader *r)
+{
+    return r->gathering ? &r->tensors[r->count] : NULL;
 }
 
 int skep_expert_reader_end(struct skep_expert_reader *r)
