@@ -206,7 +206,7 @@ int skep_server_make_experts(struct skep_server_core *core)
 
 void skep_server_experts_fini(struct skep_server_core *core)
 {
-    const struct skep_mem *mem = core->env->mem;
+    const struct skep_mem *mem = core->mem;
 
     HASH_CLEAR(hh, core->by_uid);
     for (size_t i = 0; core->experts && i < core->count; i++)

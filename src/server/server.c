@@ -14,11 +14,13 @@ static const double expiration_min_s = 3; /* hivemind's MAX_DHT_TIME_DISCREPANCY
 
 static void free_core(struct skep_server_core *core)
 {
-    const struct skep_mem *mem = core->env->mem;
+    const struct skep_mem *mem = core->mem;
 
-    skep_env_stop(core->env, &core->soon);
-    skep_env_stop(core->env, &core->declare_timer);
-    skep_env_stop(core->env, &core->save_timer);
+    if (core->state != NEW) { /* of one that was never started the env may have gone before */
+        skep_env_stop(core->env, &core->soon);
+        skep_env_stop(core->env, &core->declare_timer);
+        skep_env_stop(core->env, &core->save_timer);
+    }
     if (core->handler)
         skep_handler_free(core->handler);
     if (core->runtime)
@@ -228,6 +230,12 @@ void skep_server_core_free(struct skep_server_core *core, void (*gone)(void *use
 {
     if (!core)
         return;
+    if (core->state == NEW) {
+        free_core(core);
+        if (gone)
+            gone(user);
+        return;
+    }
     core->freeing = core->leaving = true;
     core->gone = gone;
     core->gone_user = user;
@@ -367,6 +375,7 @@ int skep_server_core_new(struct skep_server_core **out, struct skep_env *env, st
     if (!(core = skep_mem_zalloc(env->mem, 1, sizeof *core)))
         return SKEP_ENOMEM;
     core->env = env;
+    core->mem = env->mem;
     core->rpc = rpc;
     core->dht = dht;
     core->sgemm = skep_sgemm_portable;

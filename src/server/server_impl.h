@@ -34,6 +34,7 @@ struct server_lane {
 
 struct skep_server_core {
     struct skep_env *env;
+    const struct skep_mem *mem;
     struct skep_rpc *rpc;
     struct skep_dht *dht;
     struct skep_class class;
