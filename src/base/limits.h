@@ -153,6 +153,12 @@ enum {
     SKEP_EXPERT_INFO_MAX = 64 << 10,   /* bytes of what an expert says of itself */
     SKEP_HIDDEN_MAX = 1 << 16,         /* main dimension of skep's own classes */
     SKEP_SCRATCH_KEPT_MAX = 192 << 20, /* bytes that a worker keeps from one batch to the next */
+    SKEP_SAFETENSORS_HEADER_MAX = 1 << 20,  /* bytes */
+    SKEP_SAFETENSORS_TENSORS_MAX =
+        256, /* of one file; an expert's are at most three times its class's parameters */
+    SKEP_SAFETENSORS_NOTES_MAX = 64, /* entries of a file's __metadata__ */
+    SKEP_CHECKPOINTS_MAX = 16384,    /* in one folder */
+    SKEP_UID_TRIES_MAX = 65536,      /* uids of a pattern proposed in search of free ones */
 };
 
 #define SKEP_DHT_STORAGE_BYTES SKEP_MIB(256)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+skep_fuzz(fuzz_safetensors USES server LIBS PkgConfig::JANSSON)
