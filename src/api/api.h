@@ -157,7 +157,8 @@ struct skep_node {
     struct skep_list waiting;    /* struct wait_op.waiting: for peers */
     struct skep_list validators; /* struct api_validator.entry */
     struct skep_list searchers;  /* struct api_searcher.entry, the last used first */
-    struct skep_list servers;    /* struct skep_server.entry: one that serves, and those that are going or wait */
+    struct skep_list
+        servers; /* struct skep_server.entry: one that serves, and those that are going or wait */
     size_t searcher_count;
     skep_log_cb *log;
     void *log_user_data;

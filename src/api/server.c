@@ -88,8 +88,7 @@ static int check_which(const skep_server_options *o)
         return skep_api_fail(SKEP_EINVAL, "server options: either uids, or a pattern and a number "
                                           "of experts, not both");
     if (o->uid_count == 0 && o->num_experts == 0)
-        return skep_api_fail(SKEP_EINVAL,
-                             "server options: which experts? uids, or num_experts%s",
+        return skep_api_fail(SKEP_EINVAL, "server options: which experts? uids, or num_experts%s",
                              o->pattern ? " of the pattern" : " and a pattern");
     if (o->uid_count > 0 && !o->uids)
         return skep_api_fail(SKEP_EINVAL, "server options: %zu uids, and no list of them",
@@ -121,8 +120,9 @@ static int check_training(const skep_server_options *o)
         return skep_api_fail(SKEP_EINVAL,
                              "server options: the linear schedule needs training_steps");
     if (o->allow_backward_count > 0 && !o->allow_backward)
-        return skep_api_fail(SKEP_EINVAL, "server options: %zu peers may train, and no list of "
-                                          "them",
+        return skep_api_fail(SKEP_EINVAL,
+                             "server options: %zu peers may train, and no list of "
+                             "them",
                              o->allow_backward_count);
     for (size_t i = 0; i < o->allow_backward_count; i++)
         if (skep_api_bad_peer(&o->allow_backward[i]) < 0)
@@ -152,8 +152,9 @@ static int check_requests(const skep_server_options *o)
 static int check_swarm(const skep_server_options *o, const skep_node *node)
 {
     if (o->update_period_us < PERIOD_MIN_US)
-        return skep_api_fail(SKEP_EINVAL, "server options: the update period is %llu us; at least "
-                                          "%d",
+        return skep_api_fail(SKEP_EINVAL,
+                             "server options: the update period is %llu us; at least "
+                             "%d",
                              (unsigned long long)o->update_period_us, PERIOD_MIN_US);
     if (!(o->expiration_s >= 0) || o->expiration_s > node->ttl_max_s)
         return skep_api_fail(SKEP_EINVAL,
@@ -369,7 +370,8 @@ static void begin_next(skep_node *node)
         skep_server *server = SKEP_LIST_ITEM(entry, skep_server, entry);
         int rc;
 
-        if (!server->core || server->begun || server->going || server->stopping || somebody_serves(node, server))
+        if (!server->core || server->begun || server->going || server->stopping ||
+            somebody_serves(node, server))
             continue;
         if ((rc = begin(server)) < 0)
             end_start(server, rc, skep_last_error_text());

@@ -196,8 +196,8 @@ int skep_server_make_experts(struct skep_server_core *core)
     if (!core->experts || !core->lanes || index_experts(core) < 0)
         return SKEP_ENOMEM;
     for (size_t i = 0; i < core->lane_count; i++) {
-        core->lanes[i] = (struct server_lane){.work = {.job = make_job, .done = on_made},
-                                              .core = core};
+        core->lanes[i] =
+            (struct server_lane){.work = {.job = make_job, .done = on_made}, .core = core};
         if ((rc = make_next(&core->lanes[i])) < 0)
             return i == 0 ? rc : 0; /* the lanes there are take the rest */
     }

@@ -6,12 +6,10 @@
 
 #include <stdio.h>
 
-#include "base/map.h"
 #include "moe/uid.h"
+#include "server/uid_picker.h"
 
 enum {
-    DRAWS_PER_UID = 64,
-    DRAWS_MORE = 1024,
     ROUND_MAX = 4096,
     DOUBLINGS_MAX = 6,
     COUNTING_MAX = 1 << 20 /* of "expert.0", "expert.1" … */
@@ -20,24 +18,20 @@ enum {
 static const char counting_pattern[] = "expert.[0:1048576]";
 #define ROUND_US ((uint64_t)10000000)
 
-/* The permutation of indices so far: who was swapped with whom. Every place that is not in here holds itself. */
-struct swapped {
-    uint64_t place, index;
-    UT_hash_handle hh;
-};
-
 struct pick {
     struct skep_pick *pick;
     struct skep_env *env;
     struct skep_dht *dht;
-    struct skep_timer step; /* each step begins at the loop: nothing calls back from inside the start */
+    struct skep_timer
+        step; /* each step begins at the loop: nothing calls back from inside the start */
     struct skep_locate locate;
     bool counting;
     struct skep_uid_pattern pattern;
     struct skep_prng prng;
-    struct swapped *swapped;
-    uint64_t drawn, draws_max;
+    struct skep_uid_picker picker;
+    uint64_t counted;    /* the next, where we count */
     size_t wanted, kept; /* of pick->uids the first `kept` have a checkpoint */
+    uint64_t looked_at;
     unsigned round;
     char **batch; /* [batch_count] asked for now */
     size_t batch_count;
@@ -45,71 +39,7 @@ struct pick {
     char text[]; /* the pattern's */
 };
 
-/* ---- the grammar backwards ---- */
-
-static bool in_block(const struct skep_uid_pattern *pattern, size_t block, uint64_t number)
-{
-    return number >= pattern->first[block] && number < pattern->end[block];
-}
-
-bool skep_pick_fits(const struct skep_uid_pattern *pattern, skep_bytes uid)
-{
-    size_t blocks;
-    skep_bytes prefix;
-    uint64_t number;
-
-    if (skep_uid_check(uid, NULL, 0) < 0 || skep_uid_number_count(uid) != pattern->blocks)
-        return false;
-    for (blocks = pattern->blocks; blocks > 0; blocks--, uid = prefix)
-        if (!skep_uid_split(uid, &prefix, &number) || !in_block(pattern, blocks - 1, number))
-            return false;
-    /* What is left is "name.". */
-    return uid.len == pattern->name.len + 1 &&
-           skep_bytes_equal(skep_bytes_of(uid.data, uid.len - 1), pattern->name);
-}
-
 /* ---- drawing ---- */
-
-static int swap_in(struct pick *p, uint64_t place, uint64_t index)
-{
-    struct swapped *s = NULL;
-
-    HASH_FIND(hh, p->swapped, &place, sizeof place, s);
-    if (!s) {
-        if (!(s = skep_mem_zalloc(p->env->mem, 1, sizeof *s)))
-            return SKEP_ENOMEM;
-        s->place = place;
-        HASH_ADD(hh, p->swapped, place, sizeof s->place, s);
-        if (!s->hh.tbl) {
-            skep_mem_free(p->env->mem, s);
-            return SKEP_ENOMEM;
-        }
-    }
-    s->index = index;
-    return 0;
-}
-
-static uint64_t at_place(struct pick *p, uint64_t place)
-{
-    struct swapped *s = NULL;
-
-    HASH_FIND(hh, p->swapped, &place, sizeof place, s);
-    return s ? s->index : place;
-}
-
-/* The next index of a random order of all: Fisher and Yates, without the array. */
-static int draw_index(struct pick *p, uint64_t *index)
-{
-    uint64_t place;
-
-    if (p->counting) {
-        *index = p->drawn++;
-        return 0;
-    }
-    place = p->drawn + skep_prng_below(&p->prng, p->pattern.size - p->drawn);
-    *index = at_place(p, place);
-    return swap_in(p, place, at_place(p, p->drawn++));
-}
 
 static bool is_kept(const struct pick *p, const char *uid)
 {
@@ -119,39 +49,40 @@ static bool is_kept(const struct pick *p, const char *uid)
     return false;
 }
 
-/* @return 1: one more; 0: none is left; SKEP_ENOMEM. */
-static int draw_uid(struct pick *p, char **out)
+/* @return its length; SKEP_ELIMIT: there is none; SKEP_ENOMEM. */
+static int next_uid(struct pick *p, char *uid, size_t len)
 {
-    char uid[SKEP_UID_LEN_MAX + 1];
-    uint64_t index;
-    int rc;
+    int rc = SKEP_ELIMIT;
 
-    while (p->drawn < p->draws_max) {
-        if ((rc = draw_index(p, &index)) < 0)
-            return rc;
-        if ((rc = skep_uid_pattern_uid(&p->pattern, index, uid, sizeof uid)) < 0)
-            return rc;
-        if (is_kept(p, uid))
-            continue;
-        *out = skep_mem_strdup(p->env->mem, uid);
-        return *out ? 1 : SKEP_ENOMEM;
+    if (!p->counting)
+        return skep_uid_picker_next(&p->picker, uid, len, NULL, 0);
+    while (p->counted < p->pattern.size) {
+        rc = skep_uid_pattern_uid(&p->pattern, p->counted++, uid, len);
+        if (rc < 0 || !is_kept(p, uid))
+            break;
+        rc = SKEP_ELIMIT;
     }
-    return 0;
+    return rc;
 }
 
 static int draw_batch(struct pick *p)
 {
     size_t missing = p->wanted - p->pick->count;
-    size_t most = SKEP_MIN(missing << SKEP_MIN(p->round, (unsigned)DOUBLINGS_MAX),
-                           (size_t)ROUND_MAX);
-    int rc = 1;
+    size_t most =
+        SKEP_MIN(missing << SKEP_MIN(p->round, (unsigned)DOUBLINGS_MAX), (size_t)ROUND_MAX);
+    char uid[SKEP_UID_LEN_MAX + 1];
+    int rc = 0;
 
     p->round++;
     if (!(p->batch = skep_mem_zalloc(p->env->mem, most, sizeof *p->batch)))
         return SKEP_ENOMEM;
-    while (p->batch_count < most && (rc = draw_uid(p, &p->batch[p->batch_count])) > 0)
+    while (p->batch_count < most && (rc = next_uid(p, uid, sizeof uid)) >= 0) {
+        if (!(p->batch[p->batch_count] = skep_mem_strdup(p->env->mem, uid)))
+            return SKEP_ENOMEM;
         p->batch_count++;
-    return rc < 0 ? rc : 0;
+        p->looked_at++;
+    }
+    return rc < 0 && (rc != SKEP_ELIMIT || p->batch_count == 0) ? rc : 0;
 }
 
 static void drop_batch(struct pick *p)
@@ -167,13 +98,7 @@ static void drop_batch(struct pick *p)
 
 static void free_state(struct pick *p)
 {
-    struct swapped *s, *after;
-
-    HASH_ITER(hh, p->swapped, s, after)
-    {
-        HASH_DEL(p->swapped, s);
-        skep_mem_free(p->env->mem, s);
-    }
+    skep_uid_picker_fini(&p->picker);
     skep_env_stop(p->env, &p->step);
     skep_locate_fini(&p->locate);
     drop_batch(p);
@@ -188,7 +113,7 @@ static void end(struct pick *p, int rc)
     if (rc == SKEP_ELIMIT)
         snprintf(text, sizeof text,
                  "only %zu of %zu uids of the pattern \"%.200s\" are free, of %llu looked at",
-                 pick->count, p->wanted, p->text, (unsigned long long)p->drawn);
+                 pick->count, p->wanted, p->text, (unsigned long long)p->looked_at);
     else if (rc < 0)
         snprintf(text, sizeof text, "cannot pick uids: %s", skep_strerror(rc));
     pick->state = NULL;
@@ -245,9 +170,7 @@ static void on_step(struct skep_timer *timer)
         end(p, 0);
         return;
     }
-    if ((rc = draw_batch(p)) == 0 && p->batch_count == 0)
-        rc = SKEP_ELIMIT;
-    if (rc == 0 && p->dht)
+    if ((rc = draw_batch(p)) == 0 && p->dht)
         rc = ask(p);
     if (rc < 0) {
         end(p, rc);
@@ -272,7 +195,7 @@ static int keep(struct pick *p, char *const *kept, size_t count, char *why, size
     size_t fitting = 0;
 
     for (size_t i = 0; i < count; i++)
-        fitting += skep_pick_fits(&p->pattern, skep_bytes_str(kept[i]));
+        fitting += skep_uid_pattern_has(&p->pattern, skep_bytes_str(kept[i]));
     if (fitting > p->wanted) {
         snprintf(why, why_len,
                  "%zu uids of the pattern have checkpoints, more than the %zu experts wanted: "
@@ -281,9 +204,10 @@ static int keep(struct pick *p, char *const *kept, size_t count, char *why, size
         return SKEP_EINVAL;
     }
     for (size_t i = 0; i < count; i++) {
-        if (!skep_pick_fits(&p->pattern, skep_bytes_str(kept[i])))
+        if (!skep_uid_pattern_has(&p->pattern, skep_bytes_str(kept[i])))
             continue;
-        if (!(pick->uids[pick->count] = skep_mem_strdup(p->env->mem, kept[i])))
+        if (skep_uid_picker_take(&p->picker, skep_bytes_str(kept[i])) < 0 ||
+            !(pick->uids[pick->count] = skep_mem_strdup(p->env->mem, kept[i])))
             return refuse(why, why_len, SKEP_ENOMEM, "out of memory");
         pick->count++;
     }
@@ -302,8 +226,7 @@ static int init(struct pick *p, char *const *kept, size_t kept_count, char *why,
                  p->wanted, p->text, (unsigned long long)p->pattern.size);
         return SKEP_ELIMIT;
     }
-    p->draws_max = (uint64_t)p->wanted * DRAWS_PER_UID + DRAWS_MORE;
-    p->draws_max = SKEP_MIN(p->draws_max, p->pattern.size);
+    skep_uid_picker_init(&p->picker, p->env->mem, &p->pattern, &p->prng);
     if (!(p->pick->uids = skep_mem_zalloc(p->env->mem, p->wanted, sizeof *p->pick->uids)))
         return refuse(why, why_len, SKEP_ENOMEM, "out of memory");
     if ((rc = keep(p, kept, kept_count, why, why_len)) < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Which uids a server takes: those of a pattern that have a checkpoint, then random ones that nobody in the DHT serves. hivemind
- * moe/server/server.py create, _generate_uids; ours never draws an index twice, so that a small grid fills to its last place. */
+ * moe/server/server.py create, _generate_uids. */
 #ifndef SKEP_SERVER_PICK_H
 #define SKEP_SERVER_PICK_H
 
@@ -29,8 +29,5 @@ int skep_pick_start(struct skep_pick *pick, struct skep_env *env, struct skep_dh
 
 /** Stop it if it runs, and release what it found. Harmless on a zeroed one. */
 void skep_pick_fini(struct skep_pick *pick);
-
-/** Is a uid one of the pattern's? */
-bool skep_pick_fits(const struct skep_uid_pattern *pattern, skep_bytes uid);
 
 #endif

@@ -121,8 +121,7 @@ static int serve(struct skep_server_core *core)
                                                  .user = core};
     int rc;
 
-    if (!(core->uid_views =
-              skep_mem_zalloc(core->env->mem, core->count, sizeof *core->uid_views)))
+    if (!(core->uid_views = skep_mem_zalloc(core->env->mem, core->count, sizeof *core->uid_views)))
         return SKEP_ENOMEM;
     for (size_t i = 0; i < core->count; i++)
         core->uid_views[i] = skep_bytes_str(core->uids[i]);

@@ -18,9 +18,10 @@ struct server_expert {
     bool made;
     /* saving */
     struct skep_exclusive save;
-    uint64_t saved_batches; /* backward batches that the last checkpoint has seen; UINT64_MAX: there is none */
-    uint64_t saved_step;    /* of a worker's */
-    int save_rc;            /* 1: nothing had changed */
+    uint64_t
+        saved_batches; /* backward batches that the last checkpoint has seen; UINT64_MAX: there is none */
+    uint64_t saved_step; /* of a worker's */
+    int save_rc;         /* 1: nothing had changed */
 };
 
 /** A worker that makes one expert after the other. */
@@ -46,7 +47,7 @@ struct skep_server_core {
     enum { NEW, STARTING, SERVING, STOPPING, STOPPED } state;
     bool leaving; /* stopped before it served, or freed */
     bool freeing;
-    unsigned jobs; /* of ours with workers */
+    unsigned jobs;          /* of ours with workers */
     struct skep_timer soon; /* to tell what is over outside of any call */
     skep_server_core_done *start_done, *stop_done;
     void *start_user, *stop_user;
