@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-build="build-essential cmake pkg-config libuv1-dev libssl-dev uthash-dev libjansson-dev libpopt-dev zlib1g-dev"
+build="build-essential cmake pkg-config libuv1-dev libssl-dev uthash-dev libjansson-dev libpopt-dev zlib1g-dev libdnnl-dev"
 test="clang libclang-rt-14-dev libcmocka-dev libmsgpack-dev libprotobuf-c-dev protobuf-c-compiler"
 interop="python3 python3-venv python3-torch libopenblas0-pthread"
 

@@ -3,6 +3,8 @@
 # cmake -P tests/layers.cmake (CTest: layers)
 cmake_minimum_required(VERSION 3.24)
 set(base "")
+# Not a layer: a library of its own.
+set(gemm base)
 set(env base)
 set(crypto base)
 set(peer ${crypto} crypto)

@@ -12,9 +12,8 @@
 const skep_expert_class *skep_expert_class_find(const char *name)
 {
     static const skep_expert_class *const classes[] = {
-        &skep_class_ffn,
-        &skep_class_nop,
-        &skep_class_nop_delay,
+        &skep_class_ffn, &skep_class_transformer, &skep_class_det_dropout,
+        &skep_class_nop, &skep_class_nop_delay,
     };
 
     for (size_t i = 0; i < SKEP_COUNT_OF(classes); i++)

@@ -62,6 +62,12 @@ void skep_add_column_sums(float *sums, const float *v, size_t rows, size_t colum
         skep_add(sums, v + i * columns, columns);
 }
 
+void skep_add_bias(float *v, const float *bias, size_t rows, size_t columns)
+{
+    for (size_t i = 0; i < rows; i++)
+        skep_add(v + i * columns, bias, columns);
+}
+
 bool skep_products_are_fine(size_t rows, float a, float b)
 {
     return (double)rows * (double)a * (double)b < (double)SKEP_GRADIENT_MAX;

@@ -19,6 +19,9 @@ double skep_sum_of_squares(const float *v, size_t count);
 /** sums[j] += the sum of column j. */
 void skep_add_column_sums(float *sums, const float *v, size_t rows, size_t columns);
 
+/** v[i][j] += bias[j] */
+void skep_add_bias(float *v, const float *bias, size_t rows, size_t columns);
+
 /** to[i] += from[i] */
 void skep_add(float *to, const float *from, size_t count);
 
