@@ -151,6 +151,7 @@ enum {
         32, /* of one request or answer, and of what an expert says of itself */
     SKEP_EXPERT_BYTES_MAX = 256 << 20, /* numbers of one streamed request or answer */
     SKEP_EXPERT_INFO_MAX = 64 << 10,   /* bytes of what an expert says of itself */
+    SKEP_WORKERS_MAX = 256,            /* threads for work off one loop */
     SKEP_HIDDEN_MAX = 1 << 16,         /* main dimension of skep's own classes */
     SKEP_SCRATCH_KEPT_MAX = 192 << 20, /* bytes that a worker keeps from one batch to the next */
     SKEP_SAFETENSORS_HEADER_MAX = 1 << 20,  /* bytes */

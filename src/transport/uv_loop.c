@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The real environment: clocks, entropy, a thread pool and the timers of one libuv loop.
+/* The real environment: clocks, entropy and the timers of one libuv loop. Work off the loop is uv_work.c's.
  *
  * A turn is: due timers, one poll, due timers. Work that was put off to "the end of this turn" by a timer of
  * zero delay (a host's flush) so runs right after the sockets were read, without another trip through the poll.
@@ -17,7 +17,8 @@ enum {
     TIMER_PASSES_MAX =
         16, /* timers that start timers of no delay: after so many rounds the sockets come first */
     US_PER_MS = 1000,
-    WAIT_MS_MAX = 60000
+    WAIT_MS_MAX = 60000,
+    WORKERS = 2
 };
 
 static uint64_t now_us(struct skep_env *env)
@@ -39,46 +40,6 @@ static int entropy(struct skep_env *env, void *out, size_t len)
 {
     (void)env;
     return len <= INT32_MAX && RAND_bytes(out, (int)len) == 1 ? 0 : SKEP_ECRYPTO;
-}
-
-/* ---- work off the loop ---- */
-
-struct pooled {
-    uv_work_t request;
-    struct skep_uv_loop *loop;
-    struct skep_work *work;
-};
-
-static void on_job(uv_work_t *request)
-{
-    struct pooled *pooled = SKEP_CONTAINER_OF(request, struct pooled, request);
-
-    pooled->work->job(pooled->work);
-}
-
-static void on_job_done(uv_work_t *request, int status)
-{
-    struct pooled *pooled = SKEP_CONTAINER_OF(request, struct pooled, request);
-    struct skep_work *work = pooled->work;
-
-    (void)status; /* never cancelled */
-    skep_mem_free(pooled->loop->env.mem, pooled);
-    work->done(work);
-}
-
-static int start_work(struct skep_env *env, struct skep_work *work)
-{
-    struct skep_uv_loop *loop = SKEP_CONTAINER_OF(env, struct skep_uv_loop, env);
-    struct pooled *pooled = skep_mem_alloc(env->mem, sizeof *pooled);
-
-    if (!pooled)
-        return SKEP_ENOMEM;
-    pooled->loop = loop;
-    pooled->work = work;
-    if (uv_queue_work(&loop->uv, &pooled->request, on_job, on_job_done) == 0)
-        return 0;
-    skep_mem_free(env->mem, pooled);
-    return SKEP_ESYSTEM;
 }
 
 /* ---- the loop ---- */
@@ -141,7 +102,8 @@ int skep_uv_loop_new(struct skep_uv_loop **out, const struct skep_mem *mem)
                                   .now_us = now_us,
                                   .unix_s = unix_s,
                                   .entropy = entropy,
-                                  .work = start_work};
+                                  .work = skep_uv_work_start};
+    loop->workers_max = WORKERS;
     skep_timers_init(&loop->env.timers, mem);
     skep_uv_tcp_init(loop);
     loop->transport.links_max = links_max();
@@ -158,11 +120,12 @@ void skep_uv_loop_free(struct skep_uv_loop *loop)
 {
     if (!loop)
         return;
+    skep_uv_work_close(loop); /* runs what ends the jobs under way */
     uv_close((uv_handle_t *)&loop->deadline, NULL);
     uv_close((uv_handle_t *)&loop->wake, NULL);
     for (int i = 0; loop->has_signals && i < 2; i++)
         uv_close((uv_handle_t *)&loop->signals[i], NULL);
-    /* Links and listeners were closed by their owners; here their handles and the jobs under way come to their end. */
+    /* Links and listeners were closed by their owners; here their handles come to their end. */
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     uv_loop_close(&loop->uv);
     skep_timers_fini(&loop->env.timers);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The real environment: a libuv loop that drives a skep_env's timers, OS entropy, clocks and a thread pool for work. */
+/* The real environment: a libuv loop that drives a skep_env's timers, OS entropy, clocks and threads for work. */
 #ifndef SKEP_TRANSPORT_UV_LOOP_H
 #define SKEP_TRANSPORT_UV_LOOP_H
 
@@ -10,8 +10,13 @@ struct skep_uv_loop;
 /** @param log  May be NULL: nothing is logged. `mem` is for everything on this loop. */
 int skep_uv_loop_new(struct skep_uv_loop **out, const struct skep_mem *mem);
 
-/** The loop must not be running; all links and listeners must be closed. Runs what closing needs, then frees. */
+/** The loop must not be running; all links and listeners must be closed. Waits for jobs under way and runs their `done`s, runs what closing needs, then
+ *  frees. */
 void skep_uv_loop_free(struct skep_uv_loop *loop);
+
+/** How many jobs of env->work run at once, each on a thread of this loop's own: 2 unless said otherwise before the first job.
+ *  @return 0; SKEP_EINVAL: none, more than SKEP_WORKERS_MAX, or too late. */
+int skep_uv_loop_set_workers(struct skep_uv_loop *loop, unsigned count);
 
 struct skep_env *skep_uv_loop_env(struct skep_uv_loop *loop);
 
