@@ -29,8 +29,8 @@ struct skep_server {
     struct skep_list entry; /* node->servers, until it is freed and its core gone */
     struct api_core *api;
     struct skep_server_core *core; /* NULL: gone */
-    struct skep_api_class class;
-    struct skep_api_gemm gemm; /* sgemm NULL: not wanted */
+    void *class_handle;            /* of a class that was loaded */
+    struct skep_api_gemm gemm;     /* sgemm NULL: not wanted */
     unsigned workers;
     bool begun;  /* the core's start was called */
     bool going;  /* the core is being freed */
@@ -200,9 +200,15 @@ static unsigned threads_of(const skep_server_options *o)
 
 /* ---- the core ---- */
 
+static void unload_class(skep_server *server)
+{
+    skep_api_class_unload(server->class_handle);
+    server->class_handle = NULL;
+}
+
 static void free_memory(skep_server *server)
 {
-    skep_api_class_unload(&server->class);
+    unload_class(server);
     skep_api_arena_fini(&server->arena);
     skep_api_core_unref(server->api);
     skep_mem_free(API_MEM, server);
@@ -217,7 +223,7 @@ static void on_gone(void *user)
     skep_node *node = server->api->node;
 
     server->core = NULL;
-    skep_api_class_unload(&server->class);
+    unload_class(server);
     skep_list_remove(&server->entry);
     if (server->let_go)
         free_memory(server);
@@ -233,14 +239,37 @@ static void free_core(skep_server *server)
     skep_server_core_free(server->core, on_gone, server);
 }
 
-static int make_core(skep_server *server, skep_node *node, const skep_server_options *o)
+static int find_class(const skep_expert_class **out, skep_server *server,
+                      const skep_server_options *o)
+{
+    char why[SKEP_API_CLASS_WHY_MAX];
+    int rc;
+
+    if (o->own_class) {
+        *out = o->own_class;
+        return 0;
+    }
+    if (strchr(o->class_name, '/')) {
+        rc = skep_api_class_load(out, &server->class_handle, o->class_name, why, sizeof why);
+        return rc < 0 ? skep_api_fail(rc, "%s", why) : 0;
+    }
+    if ((*out = skep_expert_class_find(o->class_name)) != NULL)
+        return 0;
+    return skep_api_fail(SKEP_EINVAL,
+                         "there is no class \"%s\": ffn, transformer, det_dropout, nop, nop_delay, "
+                         "or the path of a shared object, such as ./%s",
+                         skep_api_quote(o->class_name), skep_api_quote(o->class_name));
+}
+
+static int make_core(skep_server *server, skep_node *node, const skep_server_options *o,
+                     const skep_expert_class *class)
 {
     const struct skep_server_core_options options = {
         .uids = o->uids,
         .uid_count = o->uid_count,
         .pattern = o->pattern,
         .num_experts = o->num_experts,
-        .class = server->class.class,
+        .class = class,
         .hidden = o->hidden,
         .class_options = o->class_options,
         .training = {.optimizer = o->optimizer,
@@ -409,6 +438,7 @@ static const struct api_op_class start_class = {sizeof(struct start_op), start_s
 static int new_server(skep_server **out, skep_node *node, const skep_server_options *options)
 {
     skep_server *server = skep_mem_zalloc(API_MEM, 1, sizeof *server);
+    const skep_expert_class *class;
     int rc;
 
     *out = NULL;
@@ -416,19 +446,15 @@ static int new_server(skep_server **out, skep_node *node, const skep_server_opti
         return skep_api_fail(SKEP_ENOMEM, "out of memory");
     server->api = skep_api_core_ref(node->core);
     skep_list_init(&server->entry);
-    if (options->own_class)
-        server->class.class = options->own_class;
-    else if ((rc = skep_api_class_load(&server->class, options->class_name)) < 0)
-        goto failed;
-    if ((rc = make_core(server, node, options)) < 0)
-        goto failed;
+    if ((rc = find_class(&class, server, options)) < 0 ||
+        (rc = make_core(server, node, options, class)) < 0) {
+        free_memory(server);
+        return rc;
+    }
     server->workers = options->workers;
     server->gemm = load_gemm(server, options);
     *out = server;
     return 0;
-failed:
-    free_memory(server);
-    return rc;
 }
 
 /* Of one whose start was refused. */
