@@ -11,7 +11,7 @@
 
 enum { PATH_LEN = 4096 };
 
-static const char library[] = "libskep_gemm.so";
+static const char library[] = SKEP_GEMM_LIBRARY; /* "libskep_gemm.so.0" */
 static char load_error[512];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct skep_api_gemm found;
