@@ -2,7 +2,7 @@
 /* skep: a peer of a hivemind swarm in a C library. This header has the node: its options, its life, its loop.
  *
  *   p2p.h  peers, calls, streams        dht.h  the swarm's table of records        moe.h  experts and the search for them
- *   tensor.h  tensors
+ *   tensor.h  tensors      expert.h  calling experts
  *
  * Threads: a node's state belongs to one loop. By default the loop runs on a thread of its own; with options.caller_driven it runs
  * inside skep_node_run() and skep_node_run_until(), on the caller's thread, and nothing crosses threads: that of who made the node, until

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include <skep/dht.h>
+#include <skep/expert.h>
 #include <skep/moe.h>
 #include <skep/p2p.h>
 
@@ -18,6 +19,7 @@
 #include "dht/node.h"
 #include "host/host.h"
 #include "moe/beam.h"
+#include "moe/expert.h"
 #include "rpc/rpc_host.h"
 #include "transport/uv_loop.h"
 
@@ -96,8 +98,9 @@ struct skep_op {
     atomic_flag cancel_posted;
     int rc; /* what `state` becomes */
     bool started, ended, in_call;
-    char *text;             /* in `arena` */
-    struct api_arena arena; /* results */
+    char *text;                /* in `arena` */
+    void (*free)(skep_op *op); /* in any thread: results that are not in `arena`. May be NULL */
+    struct api_arena arena;    /* results */
     struct api_waiter *waiters;
     struct api_job start_job, cancel_job;
 };
@@ -160,6 +163,7 @@ struct skep_node {
     struct skep_list
         servers; /* struct skep_server.entry: one that serves, and those that are going or wait */
     size_t searcher_count;
+    struct skep_expert_caller *experts; /* NULL until the first call of an expert */
     skep_log_cb *log;
     void *log_user_data;
     struct skep_node *next_logging; /* node.c: which env belongs to which node */
@@ -183,6 +187,10 @@ void skep_api_validators_close(skep_node *node);
 void skep_api_waiting_close(skep_node *node);
 /** Waits for what workers are computing. */
 void skep_api_servers_close(skep_node *node);
+void skep_api_experts_close(skep_node *node);
+
+/** On the loop: the node's caller of experts, made when it is first wanted. @return 0; SKEP_ENOMEM, with skep_api_fail(). */
+int skep_api_experts(skep_node *node, struct skep_expert_caller **out);
 
 /** A handler of a method or protocol, so that it can be found again to take it away. */
 struct api_handler {

@@ -397,6 +397,7 @@ static void close_layers(skep_node *node)
         skep_api_requests_close(node);
         skep_api_searchers_close(node);
         skep_api_waiting_close(node);
+        skep_api_experts_close(node);
     }
     if (node->dht)
         skep_dht_free(node->dht);

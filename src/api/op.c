@@ -99,6 +99,8 @@ void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op
 
 void skep_api_op_drop(skep_op *op)
 {
+    if (op->free)
+        op->free(op);
     skep_api_arena_fini(&op->arena);
     skep_api_core_unref(op->core);
     skep_mem_free(API_MEM, op);

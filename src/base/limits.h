@@ -160,6 +160,12 @@ enum {
     SKEP_SAFETENSORS_NOTES_MAX = 64, /* entries of a file's __metadata__ */
     SKEP_CHECKPOINTS_MAX = 16384,    /* in one folder */
     SKEP_UID_TRIES_MAX = 65536,      /* uids of a pattern proposed in search of free ones */
+    SKEP_EXPERT_INFOS_MAX =
+        4096, /* experts whose info a caller keeps; the least used is forgotten */
+    SKEP_EXPERT_FAILING_MAX = 4096, /* experts remembered as failing; the oldest is forgotten */
+    SKEP_EXPERT_BACKOFF_US =
+        5000000, /* a failing expert is left alone for so long, twice as long each time … */
+    SKEP_EXPERT_BACKOFF_MAX_US = 300000000, /* … up to this */
 };
 
 #define SKEP_DHT_STORAGE_BYTES SKEP_MIB(256)

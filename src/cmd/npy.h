@@ -41,4 +41,17 @@ int skep_npz_parse(struct skep_npz *out, const struct skep_mem *mem, skep_bytes 
                    struct skep_cmd_why *why);
 void skep_npz_fini(struct skep_npz *npz, const struct skep_mem *mem);
 
+/** Who is told of an archive's members. */
+struct skep_npz_visit {
+    int (*begin)(void *user, size_t count); /* 0 or SKEP_ENOMEM */
+    /** @param name  without ".npy", escaped. @param npy  the unpacked file, gone when this returns. */
+    int (*member)(void *user, size_t index, const char *name, skep_bytes npy,
+                  struct skep_cmd_why *why);
+    void *user;
+};
+
+/** Unpack the members one by one, as above. @return also what `visit` returned. */
+int skep_npz_walk(const struct skep_npz_visit *visit, const struct skep_mem *mem, skep_bytes file,
+                  struct skep_cmd_why *why);
+
 #endif

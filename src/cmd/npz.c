@@ -5,6 +5,7 @@
  * Leaves out encryption, archives in several parts, zip64 sizes (members of 4 GiB and more) and methods but stored and deflated. */
 #include "cmd/npy.h"
 
+#include <stdio.h>
 #include <zlib.h>
 
 enum {
@@ -153,30 +154,29 @@ static int unpack(skep_bytes file, const struct zip_entry *entry, const struct s
     return 0;
 }
 
-static int add_member(struct skep_npz *out, const struct skep_mem *mem, skep_bytes file,
-                      const struct zip_entry *entry, struct skep_cmd_why *why)
+/* Unpack a member and hand it on. */
+static int visit_member(const struct skep_npz_visit *visit, size_t index,
+                        const struct skep_mem *mem, skep_bytes file, const struct zip_entry *entry,
+                        struct skep_cmd_why *why)
 {
-    struct skep_npz_member *member = &out->members[out->count];
     struct skep_cmd_why inner = {.text = ""};
+    char name[SKEP_NPZ_NAME_MAX];
     uint8_t *owned = NULL;
-    skep_bytes name = entry->name, bytes = {NULL, 0};
+    skep_bytes stem = entry->name, bytes = {NULL, 0};
     int rc;
 
-    if (name.len > 4 && memcmp(name.data + name.len - 4, ".npy", 4) == 0)
-        name.len -= 4;
-    skep_text_escape(member->name, sizeof member->name, name);
+    if (stem.len > 4 && memcmp(stem.data + stem.len - 4, ".npy", 4) == 0)
+        stem.len -= 4;
+    skep_text_escape(name, sizeof name, stem);
     rc = unpack(file, entry, mem, &bytes, &owned, &inner);
     if (rc == 0)
-        rc = skep_npy_parse(&member->array, mem, bytes, &inner);
+        rc = visit->member(visit->user, index, name, bytes, &inner);
     skep_mem_free(mem, owned);
-    if (rc < 0)
-        return skep_cmd_refuse(why, rc, "member '%.128s': %.300s", member->name, inner.text);
-    out->count++;
-    return 0;
+    return rc < 0 ? skep_cmd_refuse(why, rc, "member '%.128s': %.300s", name, inner.text) : 0;
 }
 
-int skep_npz_parse(struct skep_npz *out, const struct skep_mem *mem, skep_bytes file,
-                   struct skep_cmd_why *why)
+int skep_npz_walk(const struct skep_npz_visit *visit, const struct skep_mem *mem, skep_bytes file,
+                  struct skep_cmd_why *why)
 {
     const uint8_t *end = find_end(file);
     struct zip_entry entry = {.flags = 0};
@@ -184,7 +184,6 @@ int skep_npz_parse(struct skep_npz *out, const struct skep_mem *mem, skep_bytes 
     size_t count;
     int rc = 0;
 
-    *out = (struct skep_npz){.count = 0};
     if (!end)
         return malformed(why);
     count = get_le16(end + 10);
@@ -193,14 +192,54 @@ int skep_npz_parse(struct skep_npz *out, const struct skep_mem *mem, skep_bytes 
     if (count == 0 || count > SKEP_GRID_DIMENSIONS_MAX)
         return skep_cmd_refuse(why, SKEP_EVALUE, "it has %zu arrays, not 1 to %d", count,
                                SKEP_GRID_DIMENSIONS_MAX);
-    out->members = skep_mem_zalloc(mem, count, sizeof *out->members);
-    if (!out->members)
+    if (visit->begin(visit->user, count) < 0)
         return skep_cmd_no_memory(why);
     for (size_t i = 0; rc == 0 && i < count; i++) {
         rc = take_entry(&directory, &entry, why);
         if (rc == 0)
-            rc = add_member(out, mem, file, &entry, why);
+            rc = visit_member(visit, i, mem, file, &entry, why);
     }
+    return rc;
+}
+
+/* ---- arrays of floats ---- */
+
+struct floats {
+    struct skep_npz *out;
+    const struct skep_mem *mem;
+};
+
+static int begin_floats(void *user, size_t count)
+{
+    struct floats *floats = user;
+
+    floats->out->members = skep_mem_zalloc(floats->mem, count, sizeof *floats->out->members);
+    return floats->out->members ? 0 : SKEP_ENOMEM;
+}
+
+static int add_floats(void *user, size_t index, const char *name, skep_bytes npy,
+                      struct skep_cmd_why *why)
+{
+    struct floats *floats = user;
+    struct skep_npz_member *member = &floats->out->members[index];
+    int rc = skep_npy_parse(&member->array, floats->mem, npy, why);
+
+    if (rc < 0)
+        return rc;
+    snprintf(member->name, sizeof member->name, "%s", name);
+    floats->out->count = index + 1;
+    return 0;
+}
+
+int skep_npz_parse(struct skep_npz *out, const struct skep_mem *mem, skep_bytes file,
+                   struct skep_cmd_why *why)
+{
+    struct floats floats = {out, mem};
+    const struct skep_npz_visit visit = {begin_floats, add_floats, &floats};
+    int rc;
+
+    *out = (struct skep_npz){.count = 0};
+    rc = skep_npz_walk(&visit, mem, file, why);
     if (rc < 0)
         skep_npz_fini(out, mem);
     return rc;

@@ -3,6 +3,7 @@
 #include "support/test.h"
 
 #include <skep/dht.h>
+#include <skep/expert.h>
 #include <skep/moe.h>
 #include <skep/p2p.h>
 
@@ -92,6 +93,9 @@ static int begin_all(skep_node *node, int *begun, int *ended)
     const skep_key key = skep_key_text("key");
     const skep_record record = {
         .key = key, .value = {"\x05", 1}, .expiration_unix_s = skep_dht_time() + 30};
+    const skep_expert_options copied = {.struct_size = sizeof copied, .copy = true};
+    const skep_tensor tensor = {.dtype = SKEP_FLOAT32, .axes = 2, .shape = {1, 4}, .data = values};
+    skep_expert expert = {.uid = "ffn.1.2"};
     skep_find_options find;
     skep_raw_stream *stream;
     skep_peer peer;
@@ -99,6 +103,7 @@ static int begin_all(skep_node *node, int *begun, int *ended)
 
     assert_int_equal(
         skep_peer_from_text(&peer, "12D3KooWBfmETW1ZbkdZbKKPpE3jpjyQ5WBXoDF8y9oE8vMQPKLi"), 0);
+    expert.peer = peer;
     skep_find_options_init(&find);
     find.prefix = "ffn.";
     find.grid_size = grid;
@@ -122,6 +127,8 @@ static int begin_all(skep_node *node, int *begun, int *ended)
     BEGIN(skep_moe_get_experts(NULL, node, &uid, 1, 0, on_end, ended));
     BEGIN(skep_moe_find(NULL, node, &find, on_end, ended));
     BEGIN(skep_moe_successors(NULL, node, &prefix, 1, NULL, on_end, ended));
+    BEGIN(skep_expert_get_info(NULL, node, &expert, 0, on_end, ended));
+    BEGIN(skep_expert_forward(NULL, node, &expert, &tensor, 1, &copied, on_end, ended));
     BEGIN(skep_p2p_open(&stream, node, &peer, "/test/none", &events, ended));
 #undef BEGIN
     skep_raw_stream_free(stream);
