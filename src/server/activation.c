@@ -14,7 +14,7 @@ static void gelu_row(float *restrict v, const float *restrict bias, size_t colum
         float u = v[j] + bias[j];
         float y = u * SLOPE * (1.0f + CUBIC * u * u);
 
-        v[j] = u / (1.0f + skep_fast_exp(-2.0f * y));
+        v[j] = u * (1.0f / (1.0f + skep_fast_exp(-2.0f * y)));
     }
 }
 
