@@ -298,7 +298,8 @@ static int check_twice(const struct skep_server_core *core, char *why, size_t wh
 
     if (!sorted)
         return SKEP_ENOMEM;
-    memcpy(sorted, core->uids, core->count * sizeof *sorted);
+    if (core->count > 0)
+        memcpy(sorted, core->uids, core->count * sizeof *sorted);
     qsort(sorted, core->count, sizeof *sorted, compare_texts);
     for (size_t i = 1; i < core->count && rc == 0; i++) {
         if (strcmp(sorted[i - 1], sorted[i]) == 0) {
