@@ -99,6 +99,7 @@ static void call_stream(struct fake_rpc *rpc, struct skep_sim_clock *clock, unsi
     check(stream->finished + stream->failed + stream->canceled + stream->gone == 1);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static const struct skep_task_pool_options pool = {1, 1 << 20, 0};

@@ -31,7 +31,7 @@ typedef struct skep_server_options {
 
     /* what they compute */
     const char *
-        class_name; /* "ffn", "transformer", "det_dropout", "nop", "nop_delay", or the path of a shared object (has a '/') */
+        class_name; /* "ffn" (the default), "transformer", "det_dropout", "nop", "nop_delay", or the path of a shared object (has a '/') */
     const skep_expert_class *own_class; /* instead; outlives the server */
     const char *class_options;          /* "dropout=0" */
     size_t hidden;                      /* 1024 */
@@ -85,10 +85,11 @@ static inline void skep_server_options_init(skep_server_options *options)
 SKEP_API int skep_server_start(skep_op **out, skep_server **server, skep_node *node,
                                const skep_server_options *options, skep_op_cb *cb, void *user_data);
 
-/** Take no more requests, answer those in progress, write the checkpoints. */
+/** Take no more requests, answer those in progress, write the checkpoints. Of a server that has not started yet: give up. The records in the DHT expire by
+ *  themselves. @return 0; SKEP_EEXIST (it is being stopped already), SKEP_ENOMEM. The operation: 0; SKEP_EIO (a checkpoint was not written). */
 SKEP_API int skep_server_stop(skep_op **out, skep_server *server, skep_op_cb *cb, void *user_data);
 
-/** Drop it, with what is in progress; wait with skep_server_stop() before. Before the node goes. NULL is fine. */
+/** Drop it, with what is in progress; wait with skep_server_stop() before. From any thread, at any time; another server may be started at once. NULL is fine. */
 SKEP_API void skep_server_free(skep_server *server);
 
 /** Of a server that has started. @return [*count] uids, owned by the server. */
@@ -107,8 +108,20 @@ typedef struct skep_server_counters {
     uint64_t declarations, checkpoints, checkpoints_failed;
 } skep_server_counters;
 
-/** From another thread than the loop's this waits for the loop. @return 0. */
+/** From another thread than the loop's this waits for the loop. @return 0; SKEP_ECLOSED: the node is closed. */
 SKEP_API int skep_server_counters_get(skep_server *server, skep_server_counters *out);
+
+/** What one expert has done. */
+typedef struct skep_expert_counters {
+    size_t struct_size; /* set by the caller to sizeof this struct */
+    uint64_t forward_batches, forward_rows, forward_us;
+    uint64_t backward_batches, backward_rows, backward_us;
+    uint64_t step, steps_refused; /* of its optimizer */
+} skep_expert_counters;
+
+/** @param index  of skep_server_experts(). @return 0; SKEP_EINVAL: there is no such expert; SKEP_ECLOSED. */
+SKEP_API int skep_server_expert_counters_get(skep_server *server, size_t index,
+                                             skep_expert_counters *out);
 
 #ifdef __cplusplus
 }

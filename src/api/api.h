@@ -41,6 +41,7 @@ struct api_core {
     skep_node *node;             /* of the owner's thread; NULL once closed */
     _Atomic(const void *) owner; /* marks the thread that runs the loop */
     atomic_uint waiters;         /* threads that wait for an operation */
+    atomic_bool has_server;      /* server.c */
 };
 
 struct api_core *skep_api_core_new(struct skep_uv_loop *loop);
@@ -108,10 +109,14 @@ struct skep_op {
  *  thread than the loop's. */
 void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *cb,
                       void *user_data, bool *own);
+/** The same where the node may have been closed. */
+void *skep_api_op_new_of(struct api_core *core, const struct api_op_class *class, skep_op_cb *cb,
+                         void *user_data);
 /** Of one that was never begun. */
 void skep_api_op_drop(skep_op *op);
 /** Hand it to the loop. @return 0, or the error of its start or SKEP_ECLOSED, and then it is gone. */
 int skep_api_op_begin(skep_op **out, skep_node *node, skep_op *op);
+int skep_api_op_begin_of(skep_op **out, struct api_core *core, skep_op *op);
 /** On the loop, once. `text` may be NULL; it is copied. */
 void skep_api_op_end(skep_op *op, int rc, const char *text);
 /** Make the end known to all threads: the state, then those that wait. */
@@ -155,6 +160,8 @@ struct skep_node {
     struct skep_list waiting;    /* struct wait_op.waiting: for peers */
     struct skep_list validators; /* struct api_validator.entry */
     struct skep_list searchers;  /* struct api_searcher.entry, the last used first */
+    struct skep_list
+        servers; /* struct skep_server.entry: one that serves, and those that are going or wait */
     size_t searcher_count;
     struct skep_expert_caller *experts; /* NULL until the first call of an expert */
     skep_log_cb *log;
@@ -178,6 +185,8 @@ void skep_api_handlers_close(skep_node *node);
 void skep_api_searchers_close(skep_node *node);
 void skep_api_validators_close(skep_node *node);
 void skep_api_waiting_close(skep_node *node);
+/** Waits for what workers are computing. */
+void skep_api_servers_close(skep_node *node);
 void skep_api_experts_close(skep_node *node);
 
 /** On the loop: the node's caller of experts, made when it is first wanted. @return NULL: no memory, with skep_api_fail(). */

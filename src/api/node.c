@@ -294,6 +294,7 @@ static void init_lists(skep_node *node)
     skep_list_init(&node->waiting);
     skep_list_init(&node->validators);
     skep_list_init(&node->searchers);
+    skep_list_init(&node->servers);
 }
 
 static void close_layers(skep_node *node);
@@ -390,6 +391,7 @@ static void close_layers(skep_node *node)
     skep_api_run_jobs(node);
     if (node->host) {
         skep_api_ops_close(node);
+        skep_api_servers_close(node);
         skep_api_handlers_close(node);
         skep_api_streams_close(node);
         skep_api_requests_close(node);

@@ -67,8 +67,8 @@ void skep_api_arena_fini(struct api_arena *arena)
 static void on_start(struct api_job *job, skep_node *node);
 static void on_cancel(struct api_job *job, skep_node *node);
 
-void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *cb,
-                      void *user_data, bool *own)
+void *skep_api_op_new_of(struct api_core *core, const struct api_op_class *class, skep_op_cb *cb,
+                         void *user_data)
 {
     skep_op *op = skep_mem_zalloc(API_MEM, 1, class->size);
 
@@ -77,7 +77,7 @@ void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op
         return NULL;
     }
     op->class = class;
-    op->core = skep_api_core_ref(node->core);
+    op->core = skep_api_core_ref(core);
     op->cb = cb;
     op->user_data = user_data;
     atomic_init(&op->state, 1);
@@ -86,9 +86,15 @@ void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op
     op->start_job.run = on_start;
     op->cancel_job.run = on_cancel;
     skep_list_init(&op->entry);
+    return op;
+}
+
+void *skep_api_op_new(skep_node *node, const struct api_op_class *class, skep_op_cb *cb,
+                      void *user_data, bool *own)
+{
     if (own)
         *own = !skep_api_on_loop(node->core);
-    return op;
+    return skep_api_op_new_of(node->core, class, cb, user_data);
 }
 
 void skep_api_op_drop(skep_op *op)
@@ -145,19 +151,21 @@ static void on_start(struct api_job *job, skep_node *node)
         skep_api_op_end(op, rc, rc == SKEP_ECANCELED ? NULL : skep_last_error_text());
 }
 
-int skep_api_op_begin(skep_op **out, skep_node *node, skep_op *op)
+int skep_api_op_begin_of(skep_op **out, struct api_core *core, skep_op *op)
 {
+    skep_node *node;
     int rc;
 
     if (out)
         *out = NULL;
-    if (!skep_api_on_loop(node->core)) {
-        if ((rc = skep_api_post(node->core, &op->start_job)) < 0) {
+    if (!skep_api_on_loop(core)) {
+        if ((rc = skep_api_post(core, &op->start_job)) < 0) {
             skep_api_op_drop(op);
             return skep_api_fail(rc, "the node is closed");
         }
     } else {
-        if (node->closing) {
+        node = core->node;
+        if (!node || node->closing) {
             skep_api_op_drop(op);
             return skep_api_fail(SKEP_ECLOSED, "the node is closed");
         }
@@ -172,6 +180,11 @@ int skep_api_op_begin(skep_op **out, skep_node *node, skep_op *op)
     else
         op_unref(op);
     return 0;
+}
+
+int skep_api_op_begin(skep_op **out, skep_node *node, skep_op *op)
+{
+    return skep_api_op_begin_of(out, node->core, op);
 }
 
 /* ---- end ---- */

@@ -73,17 +73,6 @@ static void heartbeats(skep_node *node, uint64_t refresh_us)
     skep_op_free(op);
 }
 
-/* As hivemind does, a peer makes the identity file that is not there yet. */
-static int make_identity(const char *path)
-{
-    int rc = path ? skep_identity_create(path, NULL) : 0;
-
-    if (rc >= 0)
-        return SKEP_EXIT_DONE;
-    skep_session_failed(rc, NULL, path);
-    return SKEP_EXIT_USAGE;
-}
-
 static int serve(uint64_t refresh_us, uint64_t storage_mib)
 {
     struct skep_session session = {.node = NULL};
@@ -100,7 +89,7 @@ static int serve(uint64_t refresh_us, uint64_t storage_mib)
         node_options.listen_count = 0;
     if (skep_cmd_common.verbose == 0)
         node_options.verbosity = SKEP_VERBOSITY_WARNING;
-    code = make_identity(skep_cmd_common.identity);
+    code = skep_session_make_identity(skep_cmd_common.identity);
     if (code == SKEP_EXIT_DONE)
         code = skep_session_open_with(&session, &node_options);
     if (code == SKEP_EXIT_DONE)

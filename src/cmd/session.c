@@ -76,6 +76,16 @@ int skep_session_open_with(struct skep_session *session, const skep_node_options
                                    : "node");
 }
 
+int skep_session_make_identity(const char *path)
+{
+    int rc = path ? skep_identity_create(path, NULL) : 0;
+
+    if (rc >= 0)
+        return SKEP_EXIT_DONE;
+    skep_session_failed(rc, NULL, path);
+    return SKEP_EXIT_USAGE;
+}
+
 int skep_session_open(struct skep_session *session, enum skep_session_kind kind)
 {
     skep_node_options options;

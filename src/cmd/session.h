@@ -26,6 +26,8 @@ void skep_session_options(skep_node_options *options, enum skep_session_kind kin
 /** All here give SKEP_EXIT_DONE, or an exit code with the error printed. */
 int skep_session_open(struct skep_session *session, enum skep_session_kind kind);
 int skep_session_open_with(struct skep_session *session, const skep_node_options *options);
+/** As hivemind does, a peer makes the identity file that is not there yet; NULL: none is wanted. */
+int skep_session_make_identity(const char *path);
 int skep_session_join(struct skep_session *session);
 
 /** A client needs somebody to join: open and join in one. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The handler's life, rpc_info, and unary forward and backward. Streamed ones are in handler_stream.c, what both have in common in request.c.
+/* The handler's life, rpc_info, and unary forward and backward. Streamed ones are in handler_stream.c, what both have in common in expert_work.c.
  *
  * A unary request is whole when it comes (the call layer holds it, in a budget of its own). So all of it happens at once: it is read, checked, given the memory
  * that it will need, or refused, and put into its pool. Whether its answer fits a unary message follows from its shapes, and is asked before anything is
  * computed: a backward whose answer cannot be sent must not train. */
 #include "moe/codec.h"
 #include "moe/expert_info.h"
-#include "server/request.h"
+#include "server/expert_work.h"
 
 enum { ANSWER_MAX = SKEP_UNARY_MESSAGE_MAX - 64 }; /* what the envelope leaves of a unary message */
 
@@ -62,7 +62,7 @@ static void on_unary_canceled(struct skep_rpc_request *unary)
     r->handler->stats.canceled++;
     r->unary = NULL;
     skep_rpc_fail(unary, "CancelledError()"); /* nobody hears it; but it must be ended */
-    skep_request_end(r);
+    skep_expert_work_end(r);
 }
 
 static int write_answer(struct request *r, struct skep_buf *out)
@@ -71,7 +71,8 @@ static int write_answer(struct request *r, struct skep_buf *out)
     int rc;
 
     skep_expert_writer_init(&writer, r->mem, SKEP_EXPERT_RESPONSE, (skep_bytes){NULL, 0},
-                            r->task.outputs, skep_request_compressions(r), r->task.output_count);
+                            r->task.outputs, skep_expert_work_compressions(r),
+                            r->task.output_count);
     (void)skep_buf_reserve(out, skep_expert_writer_whole_len(&writer));
     rc = skep_expert_writer_whole(&writer, out);
     skep_expert_writer_fini(&writer);
@@ -92,7 +93,7 @@ static void finish_unary(struct request *r, const struct skep_exception *excepti
     else
         skep_rpc_reply(unary, skep_buf_view(&answer));
     skep_buf_fini(&answer);
-    skep_request_end(r);
+    skep_expert_work_end(r);
 }
 
 static int read_unary(struct request *r, skep_bytes message, struct skep_exception *exception)
@@ -107,8 +108,8 @@ static int read_unary(struct request *r, skep_bytes message, struct skep_excepti
             peek.needed);
     r->reader.bytes_max = SKEP_EXPERT_BYTES_MAX;
     if (skep_expert_reader_add(&r->reader, message) < 0 || skep_expert_reader_end(&r->reader) < 0)
-        return skep_request_reader_failed(r, exception);
-    return skep_request_check(r, true, exception);
+        return skep_expert_work_reader_failed(r, exception);
+    return skep_expert_work_check(r, true, exception);
 }
 
 /* What its answer will be long, once it is computed. */
@@ -116,10 +117,10 @@ static size_t answer_len(const struct request *r)
 {
     skep_tensor outputs[SKEP_CLASS_TENSORS_MAX];
     struct skep_expert_writer writer;
-    size_t count = skep_request_outputs(r, outputs), len;
+    size_t count = skep_expert_work_outputs(r, outputs), len;
 
     skep_expert_writer_init(&writer, r->mem, SKEP_EXPERT_RESPONSE, (skep_bytes){NULL, 0}, outputs,
-                            skep_request_compressions(r), count);
+                            skep_expert_work_compressions(r), count);
     len = skep_expert_writer_whole_len(&writer);
     skep_expert_writer_fini(&writer);
     return len;
@@ -138,9 +139,9 @@ static int begin_unary(struct request *r, skep_bytes message, struct skep_except
             "the answer would have %zu bytes and a unary one has at most %d: call rpc_%s_stream",
             len, SKEP_UNARY_MESSAGE_MAX, r->backward ? "backward" : "forward");
     /* compressed, and in the message */
-    if ((rc = skep_request_claim(r, 2 * len, exception)) < 0)
+    if ((rc = skep_expert_work_claim(r, 2 * len, exception)) < 0)
         return rc;
-    return skep_request_submit(r, exception);
+    return skep_expert_work_submit(r, exception);
 }
 
 static void on_unary(void *user, struct skep_rpc_request *unary)
@@ -152,9 +153,9 @@ static void on_unary(void *user, struct skep_rpc_request *unary)
 
     if (handler->draining)
         skep_exception_set(&exception, "RuntimeError", "the server is being shut down");
-    else if (!(r = skep_request_new(handler, method->backward)))
+    else if (!(r = skep_expert_work_new(handler, method->backward)))
         skep_exception_set(&exception, "MemoryError", "out of memory");
-    if (r && skep_request_find(r, unary->data, unary->peer, &exception) == 0) {
+    if (r && skep_expert_work_find(r, unary->data, unary->peer, &exception) == 0) {
         r->unary = unary;
         r->finish = finish_unary;
         unary->user = r;
@@ -164,7 +165,7 @@ static void on_unary(void *user, struct skep_rpc_request *unary)
         unary->on_cancel = NULL;
     }
     if (r)
-        skep_request_end(r);
+        skep_expert_work_end(r);
     refuse_unary(handler, unary, &exception);
 }
 
@@ -360,7 +361,7 @@ static void end_request(struct request *r)
         skep_rpc_fail(unary, "CancelledError()");
     }
     if (!r->abandoned)
-        skep_request_end(r);
+        skep_expert_work_end(r);
 }
 
 void skep_handler_free(struct skep_handler *handler)
@@ -372,7 +373,7 @@ void skep_handler_free(struct skep_handler *handler)
 
         end_request(r);
         if (handler->requests.next == &r->entry)
-            skep_request_orphan(r);
+            skep_expert_work_orphan(r);
     }
     unserve(handler);
     free_handler(handler);

@@ -15,7 +15,7 @@
  *
  * Left out: parts are not given to the expert before the request is whole. */
 #include "base/limits.h"
-#include "server/request.h"
+#include "server/expert_work.h"
 
 enum {
     /* A window starts at 256 KiB and doubles when half of it was used up quickly: of a message of 4 MiB it is 8 MiB by the end. */
@@ -57,7 +57,7 @@ void skep_stream_refuse(struct request *r, const struct skep_exception *exceptio
 
     r->stream = NULL;
     ops_of(r)->stream_fail(stream, skep_bytes_str(skep_exception_str(exception, text)));
-    skep_request_end(r);
+    skep_expert_work_end(r);
 }
 
 static void refuse(struct request *r, const struct skep_exception *exception)
@@ -72,7 +72,7 @@ static void cancel(struct request *r)
 
     r->stream = NULL;
     ops_of(r)->stream_cancel(stream);
-    skep_request_end(r);
+    skep_expert_work_end(r);
 }
 
 static void on_error(struct skep_rpc_stream *stream, void *user, int rc, skep_bytes text)
@@ -82,7 +82,7 @@ static void on_error(struct skep_rpc_stream *stream, void *user, int rc, skep_by
     (void)stream, (void)rc, (void)text;
     r->stream = NULL;
     r->handler->stats.canceled++;
-    skep_request_end(r);
+    skep_expert_work_end(r);
 }
 
 /* ---- whose turn it is to do something ---- */
@@ -150,7 +150,7 @@ static void end_when_it_has_left(struct request *r)
     }
     r->stream = NULL;
     ops_of(r)->stream_end(stream);
-    skep_request_end(r);
+    skep_expert_work_end(r);
 }
 
 static void write_on(struct request *r)
@@ -191,12 +191,13 @@ static void finish(struct request *r, const struct skep_exception *exception)
         skep_stream_refuse(r, exception);
         return;
     }
-    bytes = sizeof *r + skep_request_output_bytes(r) + skep_request_writing_bytes(r);
+    bytes = sizeof *r + skep_expert_work_output_bytes(r) + skep_expert_work_writing_bytes(r);
     skep_expert_reader_fini(&r->reader);
     (void)skep_budget_set(&r->handler->budget, &r->claim, bytes); /* not more than it has */
     skep_handler_turn_at(r->handler, now_us(r->handler));
     skep_expert_writer_init(&r->writer, r->mem, SKEP_EXPERT_RESPONSE, (skep_bytes){NULL, 0},
-                            r->task.outputs, skep_request_compressions(r), r->task.output_count);
+                            r->task.outputs, skep_expert_work_compressions(r),
+                            r->task.output_count);
     r->writing = true;
     r->state = REQUEST_ANSWERING;
     write_on(r);
@@ -209,15 +210,15 @@ static int compute(struct request *r, struct skep_exception *exception)
     int rc;
 
     if (skep_expert_reader_end(&r->reader) < 0)
-        return skep_request_reader_failed(r, exception);
+        return skep_expert_work_reader_failed(r, exception);
     if (!r->expert)
         return skep_exception_set_key(exception, (skep_bytes){NULL, 0});
-    if ((rc = skep_request_check(r, true, exception)) < 0 ||
-        (rc = skep_request_claim(r, skep_request_writing_bytes(r), exception)) < 0)
+    if ((rc = skep_expert_work_check(r, true, exception)) < 0 ||
+        (rc = skep_expert_work_claim(r, skep_expert_work_writing_bytes(r), exception)) < 0)
         return rc;
     skep_budget_settle(&r->claim);
     r->state = REQUEST_COMPUTING;
-    return skep_request_submit(r, exception);
+    return skep_expert_work_submit(r, exception);
 }
 
 static void on_whole(struct request *r)
@@ -244,11 +245,11 @@ static int grow(struct request *r, const struct skep_expert_peek *peek,
                 struct skep_exception *exception)
 {
     size_t most = r->handler->budget.kept;
-    int rc = skep_request_check_tensor(r, 0, &peek->first, exception);
+    int rc = skep_expert_work_check_tensor(r, 0, &peek->first, exception);
 
     if (rc < 0)
         return rc;
-    r->need = skep_request_estimate(r, peek, &r->reader_max);
+    r->need = skep_expert_work_estimate(r, peek, &r->reader_max);
     if (r->need > most)
         return skep_exception_set(
             exception, "ValueError",
@@ -284,7 +285,7 @@ static int take(struct request *r, skep_bytes message, struct skep_exception *ex
         return skep_exception_set(exception, "ValueError",
                                   "a message of a stream has at most %d bytes",
                                   SKEP_EXPERT_MESSAGE_MAX);
-    if (!r->expert && (rc = skep_request_find(r, message, &r->peer, exception)) < 0)
+    if (!r->expert && (rc = skep_expert_work_find(r, message, &r->peer, exception)) < 0)
         return rc;
     skep_expert_reader_peek(&r->reader, message, &peek);
     if (peek.begun > 0 && !r->grown && (rc = grow(r, &peek, exception)) <= 0)
@@ -293,8 +294,8 @@ static int take(struct request *r, skep_bytes message, struct skep_exception *ex
         return rc;
     r->reader.bytes_max = r->grown ? SKEP_MIN(r->reader_max, (size_t)SKEP_EXPERT_BYTES_MAX) : 0;
     if (skep_expert_reader_add(&r->reader, message) < 0)
-        return skep_request_reader_failed(r, exception);
-    if ((rc = skep_request_check(r, false, exception)) < 0)
+        return skep_expert_work_reader_failed(r, exception);
+    if ((rc = skep_expert_work_check(r, false, exception)) < 0)
         return rc;
     count_progress(r, message.len);
     return 1;
@@ -461,7 +462,7 @@ void skep_handler_on_stream(void *user, struct skep_rpc_stream *stream,
         refuse_new(handler, stream, "the server is being shut down");
     } else if (handler->stats.waiting_streams >= SKEP_EXPERT_STREAMS_WAITING_MAX) {
         refuse_new(handler, stream, "too many requests wait for memory");
-    } else if (!(r = skep_request_new(handler, method->backward))) {
+    } else if (!(r = skep_expert_work_new(handler, method->backward))) {
         refuse_new(handler, stream, "out of memory");
     } else {
         r->stream = stream;

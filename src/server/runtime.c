@@ -184,15 +184,28 @@ static void form_batch(struct skep_runtime *runtime, struct slot *slot, struct s
     leave_waiting(expert);
 }
 
+static void count_for_expert(const struct skep_batch *batch, uint64_t us)
+{
+    struct skep_hosted_stats *stats = &batch->expert->stats;
+
+    *(batch->backward ? &stats->backward_batches : &stats->forward_batches) += 1;
+    *(batch->backward ? &stats->backward_rows : &stats->forward_rows) += batch->rows;
+    *(batch->backward ? &stats->backward_us : &stats->forward_us) += us;
+    stats->step = batch->expert->backend.step;
+    stats->steps_refused = batch->expert->backend.steps_refused;
+}
+
 static void count_batch(struct skep_runtime *runtime, const struct slot *slot)
 {
     const struct skep_batch *batch = &slot->batch;
     struct skep_runtime_stats *stats = &runtime->stats;
+    uint64_t us = skep_env_now_us(runtime->env) - slot->started_us;
 
     *(batch->backward ? &stats->backward_batches : &stats->forward_batches) += 1;
     *(batch->backward ? &stats->backward_rows : &stats->forward_rows) += batch->rows;
     stats->failed_batches += batch->failed;
-    stats->compute_us += skep_env_now_us(runtime->env) - slot->started_us;
+    stats->compute_us += us;
+    count_for_expert(batch, us);
 }
 
 /* It was computed, or could not be: its place is free, and its tasks are in `tasks`. */
@@ -451,6 +464,7 @@ void skep_runtime_add(struct skep_runtime *runtime, struct skep_hosted *expert,
     expert->forward.expert = expert->backward.expert = expert;
     skep_list_init(&expert->exclusive);
     skep_list_init(&expert->entry);
+    expert->stats = (struct skep_hosted_stats){.step = expert->backend.step};
     expert->busy = false;
 }
 
@@ -494,6 +508,13 @@ void skep_runtime_exclusive(struct skep_runtime *runtime, struct skep_hosted *ex
 {
     skep_list_push_back(&expert->exclusive, &job->entry);
     wait_for(runtime, expert);
+}
+
+void skep_runtime_flush(struct skep_runtime *runtime, struct skep_hosted *expert)
+{
+    expert->forward.options.min_batch_size = 1;
+    expert->backward.options.min_batch_size = 1;
+    turn_soon(runtime);
 }
 
 bool skep_runtime_idle(struct skep_runtime *runtime, void (*on_idle)(void *user), void *user)

@@ -11,10 +11,18 @@
 
 struct skep_runtime;
 
+/** What an expert has done, as of its last batch: the backend itself may be in the hands of a worker. */
+struct skep_hosted_stats {
+    uint64_t forward_batches, forward_rows, forward_us;
+    uint64_t backward_batches, backward_rows, backward_us;
+    uint64_t step, steps_refused;
+};
+
 /** An expert and its two pools. Embedded by the server. */
 struct skep_hosted {
     struct skep_backend backend;
     struct skep_task_pool forward, backward;
+    struct skep_hosted_stats stats;
     /* private */
     bool busy;                  /* in the hands of a worker */
     struct skep_list exclusive; /* struct skep_exclusive.entry, waiting */
@@ -45,6 +53,9 @@ bool skep_runtime_cancel(struct skep_runtime *runtime, struct skep_task *task);
 
 void skep_runtime_exclusive(struct skep_runtime *runtime, struct skep_hosted *expert,
                             struct skep_exclusive *job);
+
+/** From now on no batch of this expert waits to become fuller. */
+void skep_runtime_flush(struct skep_runtime *runtime, struct skep_hosted *expert);
 
 /** Does nothing wait or run? Otherwise `on_idle` is called once when that comes true (NULL: not wanted). */
 bool skep_runtime_idle(struct skep_runtime *runtime, void (*on_idle)(void *user), void *user);

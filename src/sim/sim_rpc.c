@@ -1,49 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-#include "sim/sim_rpc.h"
+/* Nodes, their connections, unary calls and dialling; see sim_rpc.h. */
+#include "sim/sim_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/limits.h"
-#include "base/list.h"
-
-/* A call with no timeout of its own ends when the connection would be given up. */
-#define LOST_AFTER_US (40 * SKEP_SIM_SECOND)
-
-struct method {
-    struct method *next;
-    skep_rpc_handler *handler;
-    void *user;
-    char name[];
-};
-
-struct node {
-    struct skep_rpc rpc;
-    struct skep_sim_net *net;
-    uint32_t index, epoch, group;
-    enum skep_sim_state state;
-    bool unreachable;
-    struct method *methods;
-    struct skep_list serving; /* calls at a handler of this node */
-};
-
 /* Which pairs are connected, since or from when: open addressing, never shrunk, a pair of a dead epoch is never found. */
-struct link {
+struct sim_link {
     uint64_t pair[2]; /* index << 32 | epoch of either, the smaller first; pair[1] == 0: free */
     uint64_t ready_us;
-};
-
-struct skep_sim_net {
-    struct skep_sim_clock *clock;
-    const struct skep_mem *mem;
-    struct skep_sim_faults faults;
-    struct skep_prng prng;
-    uint64_t seed;
-    struct node **nodes;
-    size_t node_count, node_cap;
-    struct link *links;
-    size_t link_count, link_cap;
-    struct skep_sim_net_stats stats;
 };
 
 /* GOING --arrives--> AT_HANDLER --reply, fail--> RETURNING --arrives--> freed; the caller may leave at any moment. */
@@ -52,9 +17,9 @@ struct flight {
     struct skep_timer hop, timeout;
     struct skep_rpc_request request;
     struct skep_rpc_call *call; /* NULL: the caller has left */
-    struct node *from, *to;
+    struct sim_node *from, *to;
     struct skep_list serving;
-    struct method *method; /* while AT_HANDLER */
+    struct sim_method *method; /* while AT_HANDLER */
     const char *name;
     uint8_t *reply;
     size_t reply_len;
@@ -65,18 +30,13 @@ struct flight {
 struct dialling {
     struct skep_timer timer;
     struct skep_rpc_dial *dial;
-    struct node *from, *to;
+    struct sim_node *from, *to;
     int rc;
 };
 
-static struct node *node_of(struct skep_rpc *rpc)
-{
-    return SKEP_CONTAINER_OF(rpc, struct node, rpc);
-}
-
 /* ---- connections ---- */
 
-static size_t link_slot(const struct link *links, size_t cap, const uint64_t pair[2])
+static size_t link_slot(const struct sim_link *links, size_t cap, const uint64_t pair[2])
 {
     uint64_t hash = (pair[0] * 0x9e3779b97f4a7c15u ^ pair[1]) * 0xbf58476d1ce4e5b9u;
     size_t slot = (size_t)(hash >> 20) & (cap - 1);
@@ -90,7 +50,7 @@ static size_t link_slot(const struct link *links, size_t cap, const uint64_t pai
 static bool grow_links(struct skep_sim_net *net)
 {
     size_t cap = net->link_cap > 0 ? net->link_cap * 2 : 64;
-    struct link *grown = skep_mem_zalloc(net->mem, cap, sizeof *grown);
+    struct sim_link *grown = skep_mem_zalloc(net->mem, cap, sizeof *grown);
 
     if (!grown)
         return false;
@@ -103,13 +63,13 @@ static bool grow_links(struct skep_sim_net *net)
     return true;
 }
 
-static struct link *find_link(struct skep_sim_net *net, const struct node *a, const struct node *b,
-                              bool add)
+static struct sim_link *find_link(struct skep_sim_net *net, const struct sim_node *a,
+                                  const struct sim_node *b, bool add)
 {
-    const struct node *low = a->index < b->index ? a : b, *high = low == a ? b : a;
+    const struct sim_node *low = a->index < b->index ? a : b, *high = low == a ? b : a;
     uint64_t pair[2] = {(uint64_t)low->index << 32 | low->epoch,
                         (uint64_t)high->index << 32 | high->epoch};
-    struct link *link;
+    struct sim_link *link;
 
     if (net->link_cap < 2 * (net->link_count + 1) && !grow_links(net))
         return NULL;
@@ -123,17 +83,17 @@ static struct link *find_link(struct skep_sim_net *net, const struct node *a, co
     return link;
 }
 
-static uint64_t pair_rtt_us(const struct skep_sim_net *net, const struct node *a,
-                            const struct node *b)
+uint64_t skep_sim_pair_rtt_us(const struct skep_sim_net *net, const struct sim_node *a,
+                              const struct sim_node *b)
 {
     return skep_sim_faults_rtt_us(&net->faults, net->seed, a->index, b->index);
 }
 
 /* When a message from `from` to `to` arrives; the first one pays the handshake. */
-static uint64_t arrival_us(struct skep_sim_net *net, struct node *from, struct node *to)
+uint64_t skep_sim_arrival_us(struct skep_sim_net *net, struct sim_node *from, struct sim_node *to)
 {
-    uint64_t rtt = pair_rtt_us(net, from, to), now = net->clock->now_us;
-    struct link *link = find_link(net, from, to, false);
+    uint64_t rtt = skep_sim_pair_rtt_us(net, from, to), now = net->clock->now_us;
+    struct sim_link *link = find_link(net, from, to, false);
     uint64_t ready = link ? link->ready_us : now + rtt * net->faults.handshake_rounds;
 
     if (!link && to->state == SKEP_SIM_ALIVE && from->group == to->group && !to->unreachable) {
@@ -143,6 +103,12 @@ static uint64_t arrival_us(struct skep_sim_net *net, struct node *from, struct n
         net->stats.handshakes++;
     }
     return SKEP_MAX(ready, now) + skep_sim_faults_delay_us(&net->faults, &net->prng, rtt);
+}
+
+bool skep_sim_connected(struct skep_sim_net *net, const struct sim_node *a,
+                        const struct sim_node *b)
+{
+    return find_link(net, a, b, false) != NULL;
 }
 
 /* ---- calls ---- */
@@ -179,9 +145,9 @@ static void caller_left(struct flight *f)
         free_flight(f);
         return;
     }
-    skep_env_after(
-        &net->clock->env, &f->hop,
-        skep_sim_faults_delay_us(&net->faults, &net->prng, pair_rtt_us(net, f->from, f->to)));
+    skep_env_after(&net->clock->env, &f->hop,
+                   skep_sim_faults_delay_us(&net->faults, &net->prng,
+                                            skep_sim_pair_rtt_us(net, f->from, f->to)));
 }
 
 static void on_timeout(struct skep_timer *timer)
@@ -215,30 +181,31 @@ static void send_back(struct flight *f, int rc, skep_bytes reply)
         net->stats.lost++;
         return;
     }
-    skep_timer_start(&net->clock->env.timers, &f->hop, arrival_us(net, f->to, f->from));
+    skep_timer_start(&net->clock->env.timers, &f->hop, skep_sim_arrival_us(net, f->to, f->from));
 }
 
 static void arrive_at_handler(struct flight *f)
 {
-    struct node *to = f->to;
+    struct sim_node *to = f->to;
+    struct sim_method *m;
 
     if (f->from->group != to->group || to->state == SKEP_SIM_SILENT)
         return;
     if (to->state == SKEP_SIM_REFUSING) {
         f->state = RETURNING;
         f->reply_rc = SKEP_EREFUSED;
-        skep_env_after(&to->net->clock->env, &f->hop, pair_rtt_us(to->net, f->from, to) / 2);
+        skep_env_after(&to->net->clock->env, &f->hop,
+                       skep_sim_pair_rtt_us(to->net, f->from, to) / 2);
         return;
     }
-    for (struct method *m = to->methods; m; m = m->next)
-        if (strcmp(m->name, f->name) == 0) {
-            f->state = AT_HANDLER;
-            f->method = m;
-            skep_list_push_back(&to->serving, &f->serving);
-            m->handler(m->user, &f->request);
-            return;
-        }
-    send_back(f, SKEP_EPEER_UNSUPPORTED, (skep_bytes){0});
+    if (!(m = skep_sim_find_method(to, f->name)) || !m->handler) {
+        send_back(f, SKEP_EPEER_UNSUPPORTED, (skep_bytes){0});
+        return;
+    }
+    f->state = AT_HANDLER;
+    f->method = m;
+    skep_list_push_back(&to->serving, &f->serving);
+    m->handler(m->user, &f->request);
 }
 
 static void on_hop(struct skep_timer *timer)
@@ -261,7 +228,7 @@ static void on_hop(struct skep_timer *timer)
 }
 
 /* The node a peer id belongs to: its index is written into the id. */
-static struct node *node_of_peer(struct skep_sim_net *net, const struct skep_peer_id *peer)
+struct sim_node *skep_sim_node_of_peer(struct skep_sim_net *net, const struct skep_peer_id *peer)
 {
     uint32_t index;
 
@@ -273,8 +240,8 @@ static struct node *node_of_peer(struct skep_sim_net *net, const struct skep_pee
     return net->nodes[index];
 }
 
-static struct flight *new_flight(struct node *from, struct skep_rpc_call *call, const char *name,
-                                 skep_bytes request)
+static struct flight *new_flight(struct sim_node *from, struct skep_rpc_call *call,
+                                 const char *name, skep_bytes request)
 {
     size_t name_len = strlen(name) + 1;
     struct flight *f = skep_mem_alloc(from->net->mem, sizeof *f + request.len + name_len);
@@ -299,11 +266,11 @@ static int call_start(struct skep_rpc *rpc, struct skep_rpc_call *call,
                       const struct skep_peer_id *peer, const char *name, skep_bytes request,
                       uint64_t timeout_us)
 {
-    struct node *from = node_of(rpc);
+    struct sim_node *from = sim_node_of(rpc);
     struct skep_sim_net *net = from->net;
     struct skep_timers *timers = &net->clock->env.timers;
-    struct node *to = node_of_peer(net, peer);
-    uint64_t now = net->clock->now_us, patience = SKEP_MIN(timeout_us, LOST_AFTER_US);
+    struct sim_node *to = skep_sim_node_of_peer(net, peer);
+    uint64_t now = net->clock->now_us, patience = SKEP_MIN(timeout_us, SIM_LOST_AFTER_US);
     bool lost = skep_sim_faults_lost(&net->faults, &net->prng);
     struct flight *f;
     int rc;
@@ -326,7 +293,7 @@ static int call_start(struct skep_rpc *rpc, struct skep_rpc_call *call,
         f->reply_rc = SKEP_EUNREACH;
         rc = skep_timer_start(timers, &f->hop, now + net->faults.rtt_us_max);
     } else if (rc == 0 && !lost) {
-        rc = skep_timer_start(timers, &f->hop, arrival_us(net, from, to));
+        rc = skep_timer_start(timers, &f->hop, skep_sim_arrival_us(net, from, to));
     }
     if (rc < 0) {
         free_flight(f);
@@ -362,31 +329,43 @@ static void fail(struct skep_rpc_request *request, skep_bytes text)
 
 /* ---- handlers ---- */
 
-static int serve(struct skep_rpc *rpc, const char *name, skep_rpc_handler *handler, void *user)
+struct sim_method *skep_sim_find_method(struct sim_node *node, const char *name)
 {
-    struct node *node = node_of(rpc);
-    struct method *m;
+    struct sim_method *m = node->methods;
 
-    for (m = node->methods; m; m = m->next)
-        if (strcmp(m->name, name) == 0)
-            return SKEP_EEXIST;
+    while (m && strcmp(m->name, name) != 0)
+        m = m->next;
+    return m;
+}
+
+int skep_sim_add_method(struct sim_node *node, const struct sim_method *like, const char *name)
+{
+    struct sim_method *m;
+
+    if (skep_sim_find_method(node, name))
+        return SKEP_EEXIST;
     m = skep_mem_alloc(node->net->mem, sizeof *m + strlen(name) + 1);
     if (!m)
         return SKEP_ENOMEM;
-    m->handler = handler;
-    m->user = user;
+    *m = *like;
     memcpy(m->name, name, strlen(name) + 1);
     m->next = node->methods;
     node->methods = m;
     return 0;
 }
 
+static int serve(struct skep_rpc *rpc, const char *name, skep_rpc_handler *handler, void *user)
+{
+    return skep_sim_add_method(sim_node_of(rpc),
+                               &(struct sim_method){.handler = handler, .user = user}, name);
+}
+
 static void unserve(struct skep_rpc *rpc, const char *name)
 {
-    struct node *node = node_of(rpc);
+    struct sim_node *node = sim_node_of(rpc);
 
-    for (struct method **at = &node->methods; *at; at = &(*at)->next) {
-        struct method *m = *at;
+    for (struct sim_method **at = &node->methods; *at; at = &(*at)->next) {
+        struct sim_method *m = *at;
 
         if (strcmp(m->name, name) != 0)
             continue;
@@ -397,6 +376,7 @@ static void unserve(struct skep_rpc *rpc, const char *name)
             if (f->method == m)
                 fail(&f->request, skep_bytes_str("CancelledError()"));
         }
+        skep_sim_streams_unserve(node, m);
         *at = m->next;
         skep_mem_free(node->net->mem, m);
         return;
@@ -409,7 +389,7 @@ static void on_dialled(struct skep_timer *timer)
 {
     struct dialling *d = SKEP_CONTAINER_OF(timer, struct dialling, timer);
     struct skep_rpc_dial *dial = d->dial;
-    struct node *to = d->to;
+    struct sim_node *to = d->to;
     int rc = d->rc;
 
     dial->state = NULL;
@@ -421,7 +401,7 @@ static void on_dialled(struct skep_timer *timer)
 static uint64_t dial_outcome(struct dialling *d, uint64_t timeout_us)
 {
     struct skep_sim_net *net = d->from->net;
-    uint64_t rtt = d->to ? pair_rtt_us(net, d->from, d->to) : net->faults.rtt_us_min;
+    uint64_t rtt = d->to ? skep_sim_pair_rtt_us(net, d->from, d->to) : net->faults.rtt_us_min;
     uint64_t arrives;
 
     if (d->to &&
@@ -437,7 +417,7 @@ static uint64_t dial_outcome(struct dialling *d, uint64_t timeout_us)
         d->rc = SKEP_ESELF;
         return rtt;
     }
-    arrives = arrival_us(net, d->from, d->to) - net->clock->now_us;
+    arrives = skep_sim_arrival_us(net, d->from, d->to) - net->clock->now_us;
     if (arrives > timeout_us)
         d->rc = SKEP_ETIMEDOUT;
     return SKEP_MIN(arrives, timeout_us);
@@ -446,7 +426,7 @@ static uint64_t dial_outcome(struct dialling *d, uint64_t timeout_us)
 static int dial_start(struct skep_rpc *rpc, struct skep_rpc_dial *dial, const char *maddr,
                       uint64_t timeout_us)
 {
-    struct node *from = node_of(rpc);
+    struct sim_node *from = sim_node_of(rpc);
     unsigned high, middle, low;
     struct dialling *d;
     uint32_t index;
@@ -485,27 +465,11 @@ static void dial_cancel(struct skep_rpc *rpc, struct skep_rpc_dial *dial)
 
 static uint64_t rtt_us(struct skep_rpc *rpc, const struct skep_peer_id *peer)
 {
-    struct node *from = node_of(rpc), *to = node_of_peer(from->net, peer);
+    struct sim_node *from = sim_node_of(rpc), *to = skep_sim_node_of_peer(from->net, peer);
 
     return to && to != from && find_link(from->net, from, to, false)
-               ? pair_rtt_us(from->net, from, to)
+               ? skep_sim_pair_rtt_us(from->net, from, to)
                : 0;
-}
-
-static int stream_open(struct skep_rpc *rpc, struct skep_rpc_stream **out,
-                       const struct skep_peer_id *peer, const char *name,
-                       const struct skep_rpc_stream_events *events, void *user)
-{
-    (void)rpc, (void)peer, (void)name, (void)events, (void)user;
-    *out = NULL;
-    return SKEP_EPEER_UNSUPPORTED;
-}
-
-static int stream_serve(struct skep_rpc *rpc, const char *name, skep_rpc_stream_handler *handler,
-                        void *user)
-{
-    (void)rpc, (void)name, (void)handler, (void)user;
-    return SKEP_EPEER_UNSUPPORTED;
 }
 
 static const struct skep_rpc_ops sim_ops = {
@@ -515,8 +479,16 @@ static const struct skep_rpc_ops sim_ops = {
     .unserve = unserve,
     .reply = reply,
     .fail = fail,
-    .stream_open = stream_open,
-    .stream_serve = stream_serve,
+    .stream_open = skep_sim_stream_open,
+    .stream_serve = skep_sim_stream_serve,
+    .stream_use = skep_sim_stream_use,
+    .stream_send = skep_sim_stream_send,
+    .stream_end = skep_sim_stream_end,
+    .stream_fail = skep_sim_stream_fail,
+    .stream_consume = skep_sim_stream_consume,
+    .stream_pause = skep_sim_stream_pause,
+    .stream_cancel = skep_sim_stream_cancel,
+    .stream_queued = skep_sim_stream_queued,
     .dial = dial_start,
     .dial_cancel = dial_cancel,
     .rtt_us = rtt_us,
@@ -537,11 +509,12 @@ int skep_sim_net_new(struct skep_sim_net **out, struct skep_sim_clock *clock, ui
     net->seed = seed;
     net->faults = *faults;
     skep_prng_init(&net->prng, seed ^ 0x6e6574);
+    skep_list_init(&net->channels);
     return 0;
 }
 
 /* What handlers never ended; before any node goes, since a flight knows both of its own. */
-static void free_held(struct node *node)
+static void free_held(struct sim_node *node)
 {
     SKEP_LIST_EACH(&node->serving, entry, after)
     {
@@ -552,10 +525,10 @@ static void free_held(struct node *node)
     }
 }
 
-static void free_node(struct node *node)
+static void free_node(struct sim_node *node)
 {
     while (node->methods) {
-        struct method *m = node->methods;
+        struct sim_method *m = node->methods;
 
         node->methods = m->next;
         skep_mem_free(node->net->mem, m);
@@ -567,6 +540,7 @@ void skep_sim_net_free(struct skep_sim_net *net)
 {
     if (!net)
         return;
+    skep_sim_streams_close(net);
     for (size_t i = 0; i < net->node_count; i++)
         free_held(net->nodes[i]);
     for (size_t i = 0; i < net->node_count; i++)
@@ -576,9 +550,9 @@ void skep_sim_net_free(struct skep_sim_net *net)
     skep_mem_free(net->mem, net);
 }
 
-static struct node *add_node(struct skep_sim_net *net)
+static struct sim_node *add_node(struct skep_sim_net *net)
 {
-    struct node *node;
+    struct sim_node *node;
 
     if (net->node_count == net->node_cap) {
         size_t cap = net->node_cap > 0 ? net->node_cap * 2 : 16;
@@ -605,7 +579,7 @@ static struct node *add_node(struct skep_sim_net *net)
 int skep_sim_net_add(struct skep_sim_net *net, struct skep_rpc **out)
 {
     static const uint8_t ed25519_head[6] = {0x00, 0x24, 0x08, 0x01, 0x12, 0x20};
-    struct node *node = add_node(net);
+    struct sim_node *node = add_node(net);
     struct skep_prng prng;
 
     *out = NULL;
@@ -623,7 +597,7 @@ int skep_sim_net_add(struct skep_sim_net *net, struct skep_rpc **out)
 
 int skep_sim_net_add_twin(struct skep_sim_net *net, struct skep_rpc **out, uint32_t of)
 {
-    struct node *node = add_node(net);
+    struct sim_node *node = add_node(net);
 
     *out = NULL;
     if (!node)
@@ -640,7 +614,7 @@ size_t skep_sim_net_count(const struct skep_sim_net *net)
 
 uint32_t skep_sim_net_index(struct skep_rpc *rpc)
 {
-    return node_of(rpc)->index;
+    return sim_node_of(rpc)->index;
 }
 
 struct skep_rpc *skep_sim_net_node(struct skep_sim_net *net, uint32_t index)
@@ -657,11 +631,12 @@ char *skep_sim_net_maddr(char out[SKEP_SIM_MADDR_MAX], uint32_t index)
 
 void skep_sim_net_set_state(struct skep_sim_net *net, uint32_t index, enum skep_sim_state state)
 {
-    struct node *node = net->nodes[index];
+    struct sim_node *node = net->nodes[index];
 
     if (node->state == SKEP_SIM_ALIVE && state != SKEP_SIM_ALIVE)
         node->epoch++;
     node->state = state;
+    skep_sim_streams_check(net, node);
 }
 
 void skep_sim_net_set_reachable(struct skep_sim_net *net, uint32_t index, bool reachable)
@@ -672,6 +647,7 @@ void skep_sim_net_set_reachable(struct skep_sim_net *net, uint32_t index, bool r
 void skep_sim_net_set_group(struct skep_sim_net *net, uint32_t index, uint32_t group)
 {
     net->nodes[index]->group = group;
+    skep_sim_streams_check(net, net->nodes[index]);
 }
 
 struct skep_sim_faults *skep_sim_net_faults(struct skep_sim_net *net)

@@ -3,7 +3,8 @@
  *
  * Calls take the drawn delay each way, the first contact of a pair also its handshake. What is lost is never answered, so the
  * caller's timeout ends it. Dead nodes are silent, or refuse at once. A node that is not reachable can only be called by those
- * it is connected to. Left out: streams (stream_open refuses), limits per peer, and bandwidth. */
+ * it is connected to. Streams (sim_stream.c) end with SKEP_ELOST when a message of theirs is lost or their connection goes.
+ * Left out: limits per peer, and bandwidth. */
 #ifndef SKEP_SIM_RPC_H
 #define SKEP_SIM_RPC_H
 

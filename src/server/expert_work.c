@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What unary and streamed requests have in common: who may ask what of which expert, whether the tensors are what it takes, how much memory all of it needs, and
- * the task that it becomes. See request.h.
+ * the task that it becomes. See expert_work.h.
  *
  * hivemind checks nothing of this: a wrong shape fails inside torch, with all that shared its batch. */
-#include "server/request.h"
+#include "server/expert_work.h"
 
 #include <stdio.h>
 
@@ -68,8 +68,8 @@ static bool may_train(const struct skep_handler *handler, const struct skep_peer
     return options->allow_backward_count == 0;
 }
 
-int skep_request_find(struct request *r, skep_bytes message, const struct skep_peer_id *peer,
-                      struct skep_exception *exception)
+int skep_expert_work_find(struct request *r, skep_bytes message, const struct skep_peer_id *peer,
+                          struct skep_exception *exception)
 {
     char text[SKEP_PEER_ID_TEXT_MAX];
     skep_bytes uid;
@@ -94,7 +94,7 @@ int skep_request_find(struct request *r, skep_bytes message, const struct skep_p
 
 /* ---- are the tensors what it takes? ---- */
 
-int skep_request_reader_failed(const struct request *r, struct skep_exception *exception)
+int skep_expert_work_reader_failed(const struct request *r, struct skep_exception *exception)
 {
     if (r->reader.rc == SKEP_ENOMEM)
         return skep_exception_set(exception, "MemoryError", "out of memory");
@@ -176,8 +176,8 @@ static int check_tensor(const struct request *r, size_t i, const skep_tensor *te
     return check_rows(r, name, tensor->shape[0], first_rows, exception);
 }
 
-int skep_request_check_tensor(const struct request *r, size_t i, const skep_tensor *tensor,
-                              struct skep_exception *exception)
+int skep_expert_work_check_tensor(const struct request *r, size_t i, const skep_tensor *tensor,
+                                  struct skep_exception *exception)
 {
     int rc = check_count(r, i + 1, false, exception);
 
@@ -187,7 +187,7 @@ int skep_request_check_tensor(const struct request *r, size_t i, const skep_tens
                         exception);
 }
 
-int skep_request_check(const struct request *r, bool whole, struct skep_exception *exception)
+int skep_expert_work_check(const struct request *r, bool whole, struct skep_exception *exception)
 {
     size_t begun = r->reader.count + (skep_expert_reader_gathering(&r->reader) != NULL);
     int rc = check_count(r, begun, whole, exception);
@@ -226,14 +226,15 @@ static size_t output_bytes(const struct request *r, size_t rows)
     return bytes;
 }
 
-size_t skep_request_outputs(const struct request *r, skep_tensor outputs[SKEP_CLASS_TENSORS_MAX])
+size_t skep_expert_work_outputs(const struct request *r,
+                                skep_tensor outputs[SKEP_CLASS_TENSORS_MAX])
 {
     for (size_t i = 0; i < out_count(r); i++)
         outputs[i] = out_tensor(r, i, rows_of(r));
     return out_count(r);
 }
 
-size_t skep_request_output_bytes(const struct request *r)
+size_t skep_expert_work_output_bytes(const struct request *r)
 {
     return output_bytes(r, rows_of(r));
 }
@@ -246,14 +247,14 @@ static size_t writing_bytes(const struct request *r, size_t rows)
     for (size_t i = 0; i < out_count(r); i++) {
         skep_tensor tensor = out_tensor(r, i, rows);
 
-        if (skep_request_compressions(r)[i] != SKEP_COMPRESSION_NONE)
-            packed =
-                SKEP_MAX(packed, skep_codec_encoded_len(skep_request_compressions(r)[i], &tensor));
+        if (skep_expert_work_compressions(r)[i] != SKEP_COMPRESSION_NONE)
+            packed = SKEP_MAX(packed,
+                              skep_codec_encoded_len(skep_expert_work_compressions(r)[i], &tensor));
     }
     return sum(packed, SKEP_MIN(queued, sum(output_bytes(r, rows), SKEP_KIB(4))));
 }
 
-size_t skep_request_writing_bytes(const struct request *r)
+size_t skep_expert_work_writing_bytes(const struct request *r)
 {
     return writing_bytes(r, rows_of(r));
 }
@@ -280,8 +281,8 @@ static size_t gathered_bytes(const skep_tensor *tensor, skep_compression compres
                : skep_tensor_bytes(tensor);
 }
 
-size_t skep_request_estimate(const struct request *r, const struct skep_expert_peek *peek,
-                             size_t *reader_max)
+size_t skep_expert_work_estimate(const struct request *r, const struct skep_expert_peek *peek,
+                                 size_t *reader_max)
 {
     size_t rows = peek->first.shape[0];
     size_t numbers = 0, gathered = 0, as_taken = 0, converted = 0;
@@ -321,10 +322,10 @@ static size_t converted_bytes(const struct request *r)
     return more + once;
 }
 
-int skep_request_claim(struct request *r, size_t answer_bytes, struct skep_exception *exception)
+int skep_expert_work_claim(struct request *r, size_t answer_bytes, struct skep_exception *exception)
 {
-    size_t bytes =
-        all_bytes(r->reader.bytes + converted_bytes(r), skep_request_output_bytes(r), answer_bytes);
+    size_t bytes = all_bytes(r->reader.bytes + converted_bytes(r), skep_expert_work_output_bytes(r),
+                             answer_bytes);
 
     if (skep_budget_set(&r->handler->budget, &r->claim, bytes))
         return 0;
@@ -361,7 +362,7 @@ static void free_request(struct request *r)
     skep_mem_free(r->mem, r);
 }
 
-void skep_request_end(struct request *r)
+void skep_expert_work_end(struct request *r)
 {
     if (r->submitted && skep_runtime_cancel(r->handler->runtime, &r->task))
         r->submitted = false;
@@ -370,7 +371,7 @@ void skep_request_end(struct request *r)
         free_request(r);
 }
 
-void skep_request_orphan(struct request *r)
+void skep_expert_work_orphan(struct request *r)
 {
     assert(r->abandoned);
     leave_handler(r);
@@ -421,7 +422,7 @@ static void on_task_done(struct skep_task *task, int rc, const char *text)
     r->finish(r, rc < 0 ? &exception : NULL);
 }
 
-int skep_request_submit(struct request *r, struct skep_exception *exception)
+int skep_expert_work_submit(struct request *r, struct skep_exception *exception)
 {
     int rc = 0;
 
@@ -444,7 +445,7 @@ int skep_request_submit(struct request *r, struct skep_exception *exception)
 
 /* ---- its life ---- */
 
-struct request *skep_request_new(struct skep_handler *handler, bool backward)
+struct request *skep_expert_work_new(struct skep_handler *handler, bool backward)
 {
     struct request *r = skep_mem_zalloc(handler->mem, 1, sizeof *r);
 

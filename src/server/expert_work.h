@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* One request of an expert, unary or streamed, from its first byte to its answer; and the handler that has them all. What handler.c (life, unary calls),
- * handler_stream.c and request.c (what both have in common: checks, memory, the task) share. */
-#ifndef SKEP_SERVER_REQUEST_H
-#define SKEP_SERVER_REQUEST_H
+ * handler_stream.c and expert_work.c (what both have in common: checks, memory, the task) share. */
+#ifndef SKEP_SERVER_EXPERT_WORK_H
+#define SKEP_SERVER_EXPERT_WORK_H
 
 #include "moe/expert_message.h"
 #include "server/budget.h"
@@ -77,41 +77,42 @@ struct request {
     bool writing;
 };
 
-/* ---- request.c ---- */
+/* ---- expert_work.c ---- */
 
-struct request *skep_request_new(struct skep_handler *handler, bool backward);
+struct request *skep_expert_work_new(struct skep_handler *handler, bool backward);
 /** Its call has been ended: give back its memory. One that is being computed keeps it until that is over, and nobody is told. */
-void skep_request_end(struct request *request);
+void skep_expert_work_end(struct request *request);
 /** The handler goes before one that was ended while it was being computed. */
-void skep_request_orphan(struct request *request);
+void skep_expert_work_orphan(struct request *request);
 
 /** Which expert a message is for, and may this peer ask for it? */
-int skep_request_find(struct request *request, skep_bytes message, const struct skep_peer_id *peer,
-                      struct skep_exception *exception);
+int skep_expert_work_find(struct request *request, skep_bytes message,
+                          const struct skep_peer_id *peer, struct skep_exception *exception);
 /** What the reader says is wrong. */
-int skep_request_reader_failed(const struct request *request, struct skep_exception *exception);
+int skep_expert_work_reader_failed(const struct request *request, struct skep_exception *exception);
 /** One of its tensors, the i-th, alone. */
-int skep_request_check_tensor(const struct request *request, size_t i, const skep_tensor *tensor,
-                              struct skep_exception *exception);
+int skep_expert_work_check_tensor(const struct request *request, size_t i,
+                                  const skep_tensor *tensor, struct skep_exception *exception);
 /** All that have begun. @param whole  there will be no more. */
-int skep_request_check(const struct request *request, bool whole, struct skep_exception *exception);
+int skep_expert_work_check(const struct request *request, bool whole,
+                           struct skep_exception *exception);
 
 /** Bytes that it will take, now that its first tensor begins, if the others are of the same form. @param reader_max  receives those of its tensors. */
-size_t skep_request_estimate(const struct request *request, const struct skep_expert_peek *peek,
-                             size_t *reader_max);
+size_t skep_expert_work_estimate(const struct request *request, const struct skep_expert_peek *peek,
+                                 size_t *reader_max);
 /** Have a claim on what it takes to compute and answer it, now that it is whole and checked. */
-int skep_request_claim(struct request *request, size_t answer_bytes,
-                       struct skep_exception *exception);
+int skep_expert_work_claim(struct request *request, size_t answer_bytes,
+                           struct skep_exception *exception);
 /** Type and shape of what it will be answered. @return how many. */
-size_t skep_request_outputs(const struct request *request,
-                            skep_tensor outputs[SKEP_CLASS_TENSORS_MAX]);
+size_t skep_expert_work_outputs(const struct request *request,
+                                skep_tensor outputs[SKEP_CLASS_TENSORS_MAX]);
 /** Bytes of its answer as numbers, and what it takes to write it as a stream. */
-size_t skep_request_output_bytes(const struct request *request);
-size_t skep_request_writing_bytes(const struct request *request);
+size_t skep_expert_work_output_bytes(const struct request *request);
+size_t skep_expert_work_writing_bytes(const struct request *request);
 /** Types as the expert has them, no number that is none, into the pool. */
-int skep_request_submit(struct request *request, struct skep_exception *exception);
+int skep_expert_work_submit(struct request *request, struct skep_exception *exception);
 
-static inline const skep_compression *skep_request_compressions(const struct request *request)
+static inline const skep_compression *skep_expert_work_compressions(const struct request *request)
 {
     return request->backward ? request->handler->as_inputs : request->handler->as_outputs;
 }
