@@ -25,6 +25,8 @@ enum {
 #define MEMORY_DEFAULT SKEP_MIB(512)
 #define MEMORY_MIN SKEP_MIB(1)
 
+enum { CLOSING_TURN_US = 2000 };
+
 struct skep_server {
     struct skep_list entry; /* node->servers, until it is freed and its core gone */
     struct api_core *api;
@@ -604,9 +606,10 @@ void skep_api_servers_close(skep_node *node)
     {
         free_core(SKEP_LIST_ITEM(entry, skep_server, entry));
     }
-    /* What a worker computes cannot be given up, and it uses what is about to be freed. */
+    /* What a worker computes cannot be given up, and it uses what is about to be freed. A server may go in the timers before a turn waits, so each waits
+     * only for a while. */
     while (!skep_list_empty(&node->servers))
-        (void)skep_uv_loop_turn(node->loop, SKEP_NEVER_US);
+        (void)skep_uv_loop_turn(node->loop, CLOSING_TURN_US);
 }
 
 /* ---- what it knows ---- */

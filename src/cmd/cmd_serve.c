@@ -516,7 +516,8 @@ static int stop(struct serving *s)
     int rc;
 
     skep_cmd_progress("answering what is in progress, and saving …");
-    rc = skep_session_wait_quietly(&s->session, skep_server_stop(&op, s->server, NULL, NULL), op);
+    rc = skep_server_stop(&op, s->server, NULL, NULL);
+    rc = skep_session_wait_quietly(&s->session, rc, op);
     skep_cmd_progress_end();
     if (rc == SKEP_ECANCELED) {
         skep_cmd_error("serve", "stopped at once: requests in progress are lost, and what was "
