@@ -133,13 +133,13 @@ class ExpertCommands:
             losses.append(loss.item())
         return losses
 
-    def later(self, command, **arguments):
-        """Run a command beside what follows; collect() waits for it."""
+    def later(self, what, **arguments):
+        """Run another command beside what follows; collect() waits for it."""
         box = {}
 
         def run():
             try:
-                box["ok"] = getattr(self, command)(**arguments)
+                box["ok"] = getattr(self, what)(**arguments)
             except Exception as error:  # noqa: BLE001
                 box["error"] = repr(error)
 

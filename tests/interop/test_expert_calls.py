@@ -16,6 +16,11 @@ CASES = [(kind, rows) for kind, counts in ROWS.items() for rows in counts]
 LOSS = {"NONE": 1e-5, "MEANSTD_16BIT": 1e-3, "FLOAT16": 1e-3, "QUANTILE_8BIT": 0.08, "UNIFORM_8BIT": 0.05, "BLOCKWISE_8BIT": 0.03}
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_each_time():
+    torch.manual_seed(1)
+
+
 def checkpoints(folder, kind, uids):
     for uid in uids:
         experts.write_checkpoint(folder, uid, kind, HIDDEN[kind], experts.make(kind, HIDDEN[kind], uid))
@@ -183,7 +188,7 @@ def test_a_server_that_is_told_to_stop_answers_what_it_has_and_keeps_what_it_lea
     arguments = {"uid": uid, "inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz"), "peer_id": server.peer_id}
     experts.save(tmp_path / "forward.npz", [x])
     client.do("call", **(arguments | {"inputs": str(tmp_path / "forward.npz"), "backward": False}))
-    client.do("later", command="backward_alone", **arguments)
+    client.do("later", what="backward_alone", **arguments)
     time.sleep(0.05)
     assert server.stop() == 0
     assert "ok" in client.do("collect", seconds=30)

@@ -82,6 +82,7 @@ def sample_inputs(kind, rows, hidden):
 def off_by(a, b):
     """max |a - b| as a part of max |b|."""
     assert a.shape == b.shape and a.dtype == b.dtype, f"{a.shape} {a.dtype}, {b.shape} {b.dtype}"
+    a, b = a.double(), b.double()
     largest = b.abs().max().item() if b.numel() else 0.0
     difference = (a - b).abs().max().item() if b.numel() else 0.0
     return difference / largest if largest > 0 else difference
