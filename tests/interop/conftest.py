@@ -78,8 +78,8 @@ class SkepServer(Process):
     """skep serve, with the weights that torch_experts makes of the uids, by way of its own checkpoints."""
 
     def __init__(self, log, kind, uids, hidden, folder, *arguments, join=()):
-        argv = [SKEP, "serve", "--listen", "/ip4/127.0.0.1/tcp/0", "--class", kind, "--hidden", str(hidden), "--expert-uids", ",".join(uids)]
-        argv += ["--checkpoint-dir", str(folder), "--update-period", "10", *map(str, arguments)]
+        argv = [SKEP, "serve", "--listen", "/ip4/127.0.0.1/tcp/0", "--class", kind, "--hidden", str(hidden), "--expert-uids", *uids]
+        argv += ["--checkpoint-dir", str(folder), "--update-period", "10s", *map(str, arguments)]
         for maddr in join:
             argv += ["--join", maddr]
         super().__init__(argv, log)

@@ -181,6 +181,7 @@ def test_training_lowers_the_loss_as_hiveminds_server_does(swarm, tmp_path, opti
 def test_a_server_that_is_told_to_stop_answers_what_it_has_and_keeps_what_it_learned(swarm, tmp_path):
     hidden, uid, rows = 1024, "ffn.1", 2048
     client = swarm.hivemind()
+    experts.write_checkpoint(tmp_path / "c", uid, "ffn", hidden, experts.make("ffn", hidden, uid))
     server = swarm.serve("ffn", [uid], hidden, tmp_path / "c", join=[client])
     x, grad = torch.randn(rows, hidden), torch.randn(rows, hidden)
     call(client, tmp_path, uid, [x[:1]], peer=server)

@@ -108,7 +108,7 @@ def write_checkpoint(folder, uid, kind, hidden, module):
         tensors[f"module.{name}"] = parameter.detach().contiguous()
         for moment in ("exp_avg", "exp_avg_sq"):
             tensors[f"optimizer.{moment}.{name}"] = torch.zeros_like(parameter).detach()
-    metadata = {"format": "skep-expert-1", "step": "0", "class": kind, "hidden": str(hidden), "uid": uid}
+    metadata = {"format": "skep-expert-1", "step": "0", "class": kind, "hidden": str(hidden), "optimizer": "adam", "uid": uid}
     safetensors.torch.save_file(tensors, path, metadata=metadata)
 
 
