@@ -3,13 +3,14 @@
 #   make demo      a local swarm, and a search in it
 #   make test      everything that needs no Python, with sanitizers and fuzzers
 #   make interop   the same against real hivemind peers (makes its own virtual environment)
-#   make bench     skep and hivemind on the same work, one table
+#   make bench     skep and hivemind on the same work: two tables, of a swarm and of experts
+#   make bench-experts   only the second
 #   make tsan      the public API's tests under ThreadSanitizer
 JOBS ?= $(shell nproc)
 MAKEFLAGS += --no-print-directory
 CMAKE_BUILD = cmake --build
 
-.PHONY: all deps interop-deps configure build demo test tsan interop bench install lint clean
+.PHONY: all deps interop-deps configure build demo test tsan interop bench bench-experts install lint clean
 
 all: build
 
@@ -50,6 +51,9 @@ interop: build interop-deps
 
 bench: build interop-deps
 	build/venv/bin/python bench/run.py
+
+bench-experts: build interop-deps
+	build/venv/bin/python bench/run.py --part experts
 
 install: build
 	cmake --install build

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """hivemind and skep on the same work, in one go: each figure for both, the spread over the runs, and the ratio.
 
-usage: build/venv/bin/python bench/run.py [--runs 3] [--searches 200] [--json FILE]
+usage: build/venv/bin/python bench/run.py [--part swarm|experts] [--runs 3] [--searches 200] [--json FILE]
 
-The swarm: 8 peers, each a process of its own (hivemind: with its daemon), 4,096 random experts on 256x256x256; a ninth, a client, searches with
+Two parts: the swarm, here, and the experts in it, in experts.py. The swarm: 8 peers, each a process of its own (hivemind: with its daemon), 4,096 random experts on 256x256x256; a ninth, a client, searches with
 beam 4. Runs of the two sides alternate. hivemind hangs by itself now and then: a run that passes its time limit is ended and made again.
 """
 import argparse
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 
+import experts
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -198,33 +199,29 @@ def print_table(runs, threaded_row):
                 print(f"| {text} | {spread([value(s['threaded'], figure, part, 'skep') for _, s, _ in runs])} |")
 
 
-def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--runs", type=int, default=3)
-    options.add_argument("--searches", type=int, default=200)
-    options.add_argument("--experts", type=int, default=4096)
-    options.add_argument("--skep-only", action="store_true", help="for work on skep: no hivemind, no ratios")
-    options.add_argument("--json", help="also write every figure to this file")
-    options = options.parse_args()
-    signal.signal(signal.SIGALRM, on_alarm)
+def model_name():
+    return next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
 
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        make_work(folder, options.experts, options.searches)
-        runs = []
-        for number in range(options.runs):
-            log(f"run {number + 1} of {options.runs}: skep")
-            ours = run_skep(folder)
-            if options.skep_only:
-                print(json.dumps(ours, indent=1))
-                continue
-            log(f"run {number + 1} of {options.runs}: hivemind (some minutes)")
-            theirs, client = run_hivemind(folder)
-            runs.append((theirs, ours, client))
-    if not runs:
-        return
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-    print(f"{datetime.date.today()}, {os.cpu_count()} cores of {model}, {options.runs} runs of each side in turn, {options.searches} searches a run\n")
+
+def run_swarm(options, folder):
+    make_work(folder, options.experts, options.searches)
+    runs = []
+    for number in range(options.runs):
+        log(f"run {number + 1} of {options.runs}: skep")
+        ours = run_skep(folder)
+        if options.skep_only:
+            print(json.dumps(ours, indent=1))
+            continue
+        log(f"run {number + 1} of {options.runs}: hivemind (some minutes)")
+        theirs, client = run_hivemind(folder)
+        runs.append((theirs, ours, client))
+    if runs:
+        print_swarm(options, runs)
+    return [{"hivemind": h, "skep": s, "skep_in_hivemind": c} for h, s, c in runs]
+
+
+def print_swarm(options, runs):
+    print(f"A swarm of 8, {options.runs} runs of each side in turn, {options.searches} searches a run\n")
     print_table(runs, True)
     floors = [s["floor"]["median"] for _, s, _ in runs]
     cold = [s["search_cold"]["median"] for _, s, _ in runs]
@@ -235,9 +232,31 @@ def main():
     print(f"A skep client in the hivemind swarm: cold search {spread([c['search_cold']['median'] for _, _, c in runs])}, skep's CPU time "
           f"{100 * statistics.median(c['cpu_share'] for _, _, c in runs):.1f} % of the wall time.")
     print(f"One connection: {stream_figures()}")
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("--part", choices=["swarm", "experts", "both"], default="both")
+    options.add_argument("--runs", type=int, default=3)
+    options.add_argument("--searches", type=int, default=200)
+    options.add_argument("--experts", type=int, default=4096)
+    options.add_argument("--skep-only", action="store_true", help="for work on skep: no hivemind, no ratios")
+    options.add_argument("--json", help="also write every figure to this file")
+    options = options.parse_args()
+    signal.signal(signal.SIGALRM, on_alarm)
+    figures = {}
+
+    if not options.skep_only:
+        print(f"{datetime.date.today()}, {os.cpu_count()} cores of {model_name()}")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        if options.part != "experts":
+            figures["swarm"] = run_swarm(options, folder)
+        if options.part != "swarm":
+            figures["experts"] = experts.main(options, ROOT, BUILD, folder, log, Child)
     if options.json:
         with open(options.json, "w") as file:
-            json.dump([{"hivemind": h, "skep": s, "skep_in_hivemind": c} for h, s, c in runs], file, indent=1)
+            json.dump(figures, file, indent=1)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,25 @@ class SkepNode(Process):
         self.peer_id = self.maddrs[0].rsplit("/p2p/", 1)[1]
 
 
+class SkepServer(Process):
+    """skep serve, with the weights that torch_experts makes of the uids, by way of its own checkpoints."""
+
+    def __init__(self, log, kind, uids, hidden, folder, *arguments, join=()):
+        argv = [SKEP, "serve", "--listen", "/ip4/127.0.0.1/tcp/0", "--class", kind, "--hidden", str(hidden), "--expert-uids", *uids]
+        argv += ["--checkpoint-dir", str(folder), "--update-period", "10s", *map(str, arguments)]
+        for maddr in join:
+            argv += ["--join", maddr]
+        super().__init__(argv, log)
+        self.uids, self.folder = uids, folder
+        self.maddrs = [self.line(20).strip()]
+        self.peer_id = self.maddrs[0].rsplit("/p2p/", 1)[1]
+
+    def stop(self, timeout=20):
+        """As a supervisor does. @return its exit code."""
+        self.child.send_signal(signal.SIGTERM)
+        return self.child.wait(timeout)
+
+
 class Swarm:
     """Starts peers and ends all of them."""
 
@@ -93,6 +112,11 @@ class Swarm:
 
     def node(self, *arguments, join=()):
         peer = SkepNode(self.log, *arguments, join=[m for p in join for m in p.maddrs])
+        self.peers.append(peer)
+        return peer
+
+    def serve(self, kind, uids, hidden, folder, *arguments, join=()):
+        peer = SkepServer(self.log, kind, uids, hidden, folder, *arguments, join=[m for p in join for m in p.maddrs])
         self.peers.append(peer)
         return peer
 

@@ -18,6 +18,7 @@ answers = os.fdopen(os.dup(1), "w", buffering=1)  # libraries print to stdout
 os.dup2(2, 1)
 
 import hivemind  # noqa: E402
+from expert_commands import ExpertCommands  # noqa: E402
 from hivemind.dht.node import DHTNode  # noqa: E402
 from hivemind.moe.client.beam_search import MoEBeamSearcher  # noqa: E402
 from hivemind.moe.server import declare_experts, get_experts  # noqa: E402
@@ -80,10 +81,7 @@ async def get_long(_dht, node: DHTNode, key):
     return found and [len(found.value), set(found.value) == {"z"}]
 
 
-class Peer:
-    def __init__(self):
-        self.dht = None
-
+class Peer(ExpertCommands):
     def start(self, initial_peers=(), **options):
         self.dht = hivemind.DHT(initial_peers=list(initial_peers), start=True, startup_timeout=30, **options)
         return {"maddrs": [str(m) for m in self.dht.get_visible_maddrs()], "peer_id": self.dht.peer_id.to_base58()}
