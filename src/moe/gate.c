@@ -33,13 +33,13 @@ void skep_gate_average_backward(float *grad_input, const float *grad_average, si
                                     grad_average + i * features, features);
 }
 
-void skep_gate_jitter(float *noise, size_t count, double eps, uint64_t seed)
+void skep_gate_jitter(float *x, size_t count, double eps, uint64_t seed)
 {
     struct skep_prng prng;
 
     skep_prng_init(&prng, seed);
     for (size_t i = 0; i < count; i++)
-        noise[i] = (float)(1 + eps * (2 * skep_prng_unit(&prng) - 1));
+        x[i] *= (float)(1 + eps * (2 * skep_prng_unit(&prng) - 1));
 }
 
 void skep_gate_forward(const struct skep_gate *gate, const float *x, size_t batch, float *scores)
@@ -57,8 +57,6 @@ void skep_gate_backward(const struct skep_gate *gate, const float *x, size_t bat
 {
     size_t outputs = gate->outputs, features = gate->in_features;
 
-    memset(grad_weight, 0, outputs * features * sizeof *grad_weight);
-    memset(grad_bias, 0, outputs * sizeof *grad_bias);
     memset(grad_x, 0, batch * features * sizeof *grad_x);
     skep_product_add(grad_weight, outputs, features, batch,
                      (struct skep_matrix){grad_scores, 1, outputs},

@@ -29,12 +29,12 @@ void skep_gate_average(float *out, const float *input, size_t batch, size_t midd
 void skep_gate_average_backward(float *grad_input, const float *grad_average, size_t batch,
                                 size_t middle, size_t features);
 
-/** Switch: factors uniform in [1 - eps, 1 + eps), the same for the same seed. */
-void skep_gate_jitter(float *noise, size_t count, double eps, uint64_t seed);
+/** Switch: multiply by factors uniform in [1 - eps, 1 + eps), the same for the same seed. */
+void skep_gate_jitter(float *x, size_t count, double eps, uint64_t seed);
 
 /** scores [batch][outputs] = x [batch][in_features] · weightᵀ + bias. */
 void skep_gate_forward(const struct skep_gate *gate, const float *x, size_t batch, float *scores);
-/** All three outputs are overwritten: [outputs][in_features], [outputs], [batch][in_features]. */
+/** Adds to grad_weight [outputs][in_features] and grad_bias [outputs], so that a batch may come in pieces; grad_x [batch][in_features] is overwritten. */
 void skep_gate_backward(const struct skep_gate *gate, const float *x, size_t batch,
                         const float *grad_scores, float *grad_weight, float *grad_bias,
                         float *grad_x);
