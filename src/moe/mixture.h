@@ -57,7 +57,7 @@ struct skep_mixer_expert {
     struct skep_peer_id peer;
 };
 
-enum { SKEP_MIXER_NONE = UINT32_MAX };
+#define SKEP_MIXER_NONE UINT32_MAX
 
 struct skep_mixer_report {
     size_t batch, columns;
@@ -88,7 +88,7 @@ struct skep_mixer_forward {
  *  @return 0; and then `done` never runs: SKEP_EINVAL (shapes), SKEP_ELIMIT, SKEP_ENOMEM; `why` says more. */
 int skep_mixer_forward_start(struct skep_mixer_forward *forward, struct skep_mixer *mixer,
                              const skep_tensor *inputs, size_t count, char *why, size_t why_len);
-/** Stop it if it runs (`done` does not run then) and release its results. Not while a backward of it runs. Harmless on a zeroed or released one. */
+/** Stop it if it runs (`done` does not run then) and release its results. After its backward has ended or was stopped. Harmless on a zeroed or released one. */
 void skep_mixer_forward_fini(struct skep_mixer_forward *forward);
 
 struct skep_mixer_backward {
@@ -97,7 +97,7 @@ struct skep_mixer_backward {
     const skep_tensor *grad_inputs; /* of the inputs' types and shapes; NULL unless rc was 0 */
     size_t input_count;
     const float *grad_weight, *grad_bias;
-    struct skep_mixer_report report; /* the forward's, with the answers of this */
+    struct skep_mixer_report report; /* the forward's (and its memory), with the answers of this */
     struct mix_backward *state;      /* private */
 };
 

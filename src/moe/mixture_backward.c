@@ -12,7 +12,8 @@ enum { BLOCK_ROWS = 128, CHUNK = 256 };
 
 struct mix_backward {
     struct skep_mixer_backward *user;
-    struct mix_forward *forward;
+    struct mix_forward *forward; /* until the end */
+    size_t input_count;
     struct skep_env *env;
     const struct skep_mem *mem;
     skep_tensor grad_outputs[SKEP_EXPERT_TENSORS_MAX];
@@ -59,7 +60,7 @@ static void end(struct mix_backward *backward, int rc, const char *text)
     report->elapsed_us = skep_env_now_us(backward->env) - backward->started_us;
     if (rc == 0) {
         user->grad_inputs = backward->grad_inputs;
-        user->input_count = backward->forward->input_count;
+        user->input_count = backward->input_count;
         user->grad_weight = backward->gate_weight;
         user->grad_bias = backward->gate_bias;
     }
@@ -418,6 +419,7 @@ int skep_mixer_backward_start(struct skep_mixer_backward *user,
     backward->forward = forward;
     backward->env = forward->env;
     backward->mem = forward->mem;
+    backward->input_count = forward->input_count;
     backward->grad_loss = grad_loss;
     backward->started_us = skep_env_now_us(backward->env);
     memcpy(backward->grad_outputs, grad_outputs, count * sizeof *grad_outputs);
@@ -448,7 +450,7 @@ void skep_mixer_backward_fini(struct skep_mixer_backward *user)
         skep_heavy_stop(&backward->heavy);
         mix_calls_stop(&backward->calls);
     }
-    for (size_t t = 0; t < backward->forward->input_count; t++) {
+    for (size_t t = 0; t < backward->input_count; t++) {
         if (backward->sums[t] != numbers_of(&backward->grad_inputs[t]))
             skep_mem_free(mem, backward->sums[t]);
         skep_mem_free(mem, numbers_of(&backward->grad_inputs[t]));

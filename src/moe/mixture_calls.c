@@ -91,7 +91,7 @@ static void drop_answers(struct mix_call *call)
 }
 
 /* It has ended: what was borrowed from us is no longer. */
-static void settle(struct mix_call *call, int state)
+static void settle(struct mix_call *call, enum mix_call_state state)
 {
     call->calls->running -= call->state == MIX_RUNS;
     call->state = state;

@@ -63,13 +63,15 @@ void mix_experts_coordinates(const struct mix_experts *experts, uint32_t *out);
 
 struct mix_calls;
 
+enum mix_call_state { MIX_WAITS, MIX_RUNS, MIX_ANSWERED, MIX_FAILED };
+
 /** One call: all rows of one expert, or as many as one call takes. */
 struct mix_call {
     struct skep_expert_call call;
     struct mix_calls *calls;
     struct mix_call *next;
     uint32_t expert;
-    enum { MIX_WAITS, MIX_RUNS, MIX_ANSWERED, MIX_FAILED } state;
+    enum mix_call_state state;
     skep_tensor
         *tensors; /* [pattern_count] and their numbers, one block, until the call has ended */
     skep_tensor *answers;
