@@ -34,9 +34,11 @@ typedef struct skep_mixture_options {
     uint64_t forward_timeout_us, backward_timeout_us, timeout_after_k_min_us; /* 0: none */
     bool
         detect_anomalies; /* refuse NaN and infinity in inputs and gradients; an expert that answers such has failed */
-    bool allow_zero_outputs; /* false; switch: true */
+    /** false; switch: true. Zeros for a sample that nobody answered. Where it is off, a forward that nobody answers at all fails, and a single sample without
+     *  an answer has NaN, as hivemind's. */
+    bool allow_zero_outputs;
     /** An expert that fails is skipped with back-off in later searches, and the next best of the search takes its place within the same call
-     *  while the timeout allows. Default true; false for results equal to hivemind's bit by bit. */
+     *  while the timeout allows; of a forward_timeout_us those that are asked first have half. Default true; false: hivemind's choice and waiting. */
     bool failover;
     size_t
         failover_spares; /* how many more experts than k_best the search looks for; 0: as many as k_best */
@@ -65,7 +67,8 @@ static inline void skep_mixture_options_init(skep_mixture_options *options,
 /** @return 0; SKEP_EINVAL, SKEP_EPREFIX, SKEP_ELIMIT, SKEP_ENOMEM. */
 SKEP_API int skep_mixture_new(skep_mixture **out, skep_node *node,
                               const skep_mixture_options *options);
-/** Operations of it that still run end with SKEP_ECANCELED; forwards that have ended can no longer be run backward. Before the node goes. NULL is fine. */
+/** Operations of it that still run end with SKEP_ECANCELED; forwards that have ended can no longer be run backward. Before or after the node. NULL is
+ *  fine. */
 SKEP_API void skep_mixture_free(skep_mixture *mixture);
 
 /** The gate is torch's nn.Linear(in_features, outputs): weight [outputs][in_features], bias [outputs], outputs the sum of the grid's sizes, one
@@ -73,13 +76,14 @@ SKEP_API void skep_mixture_free(skep_mixture *mixture);
 SKEP_API size_t skep_mixture_gate_outputs(const skep_mixture *mixture);
 SKEP_API float *skep_mixture_gate_weight(skep_mixture *mixture);
 SKEP_API float *skep_mixture_gate_bias(skep_mixture *mixture);
-/** Switch: how much each coordinate was used lately, [outputs]. */
+/** Switch: how much each coordinate was used lately, [outputs]. To be read while no forward runs. */
 SKEP_API const float *skep_mixture_utilization(const skep_mixture *mixture);
 
 /**
  * Forward: for each sample the weighted sum of its experts' outputs.
  * @param inputs  [count] batch first, in the order of the experts' inputs. The first is what the gate looks at: float32 [batch, …, in_features], averaged over
- *                the axes between. Their numbers are borrowed until the forward's operation is freed.
+ *                the axes between. Their numbers are borrowed until the forward's operation is freed, and its
+ *                backward has ended.
  * @return 0; SKEP_EINVAL, SKEP_ELIMIT, SKEP_ENOMEM. The operation: 0; SKEP_ENOTFOUND (no expert was found), SKEP_ETIMEDOUT (less than k_min answered),
  *         SKEP_EUNREACH (none answered, and allow_zero_outputs is off), SKEP_EVALUE (detect_anomalies).
  */
@@ -97,7 +101,7 @@ typedef struct skep_mixture_report {
     const bool *answered; /* [batch_size][experts_max] */
     const float *weights; /* [batch_size][experts_max]; 0 where there was no answer */
     size_t calls, failed,
-        replaced; /* remote calls; those that failed or came too late; experts that took another's place */
+        replaced; /* remote calls; those that failed or came too late; places of samples that went to another expert */
     double balancing_loss; /* switch */
     skep_find_cost search;
     uint64_t elapsed_us;

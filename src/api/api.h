@@ -156,6 +156,7 @@ struct skep_node {
     struct skep_list validators; /* struct api_validator.entry */
     struct skep_list searchers;  /* struct api_searcher.entry, the last used first */
     size_t searcher_count;
+    struct skep_list mixtures;          /* skep_mixture.entry */
     struct skep_expert_caller *experts; /* NULL until the first call of an expert */
     skep_log_cb *log;
     void *log_user_data;
@@ -178,6 +179,7 @@ void skep_api_handlers_close(skep_node *node);
 void skep_api_searchers_close(skep_node *node);
 void skep_api_validators_close(skep_node *node);
 void skep_api_waiting_close(skep_node *node);
+void skep_api_mixtures_close(skep_node *node);
 void skep_api_experts_close(skep_node *node);
 
 /** On the loop: the node's caller of experts, made when it is first wanted. @return 0; SKEP_ENOMEM, with skep_api_fail(). */

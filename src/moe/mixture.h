@@ -84,6 +84,10 @@ struct skep_mixer_forward {
     struct mix_forward *state;       /* private */
 };
 
+/** Can a forward take these? @return 0 or SKEP_EINVAL; `why` says more. In any thread. */
+int skep_mixer_check_inputs(const struct skep_mixer *mixer, const skep_tensor *inputs, size_t count,
+                            char *why, size_t why_len);
+
 /** @param inputs  The array is copied, the numbers are borrowed until skep_mixer_forward_fini().
  *  @return 0; and then `done` never runs: SKEP_EINVAL (shapes), SKEP_ELIMIT, SKEP_ENOMEM; `why` says more. */
 int skep_mixer_forward_start(struct skep_mixer_forward *forward, struct skep_mixer *mixer,
@@ -100,6 +104,11 @@ struct skep_mixer_backward {
     struct skep_mixer_report report; /* the forward's (and its memory), with the answers of this */
     struct mix_backward *state;      /* private */
 };
+
+/** Can this forward be run backward with these? @return 0 or SKEP_EINVAL; `why` says more. In any thread, once it has ended. */
+int skep_mixer_check_gradients(const struct skep_mixer_forward *forward,
+                               const skep_tensor *grad_outputs, size_t count, char *why,
+                               size_t why_len);
 
 /** Backward of a forward that ended with 0; once. @param grad_outputs  float32, like the outputs; the numbers are borrowed until the end.
  *  @return 0; SKEP_EINVAL, SKEP_ENOMEM; `why` says more. */

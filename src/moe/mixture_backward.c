@@ -368,9 +368,12 @@ static int make_calls(struct mix_backward *backward)
 
 /* ---- the start ---- */
 
-static int check_gradients(const struct mix_forward *forward, const skep_tensor *grad_outputs,
-                           size_t count, char *why, size_t why_len)
+int skep_mixer_check_gradients(const struct skep_mixer_forward *user,
+                               const skep_tensor *grad_outputs, size_t count, char *why,
+                               size_t why_len)
 {
+    const struct mix_forward *forward = user->state;
+
     if (!forward || !forward->ok)
         return mix_say(why, why_len, SKEP_EINVAL, "the forward has not ended well");
     if (forward->used)
@@ -407,7 +410,7 @@ int skep_mixer_backward_start(struct skep_mixer_backward *user,
 {
     struct mix_forward *forward = user_forward->state;
     struct mix_backward *backward;
-    int rc = check_gradients(forward, grad_outputs, count, why, why_len);
+    int rc = skep_mixer_check_gradients(user_forward, grad_outputs, count, why, why_len);
 
     user->state = NULL;
     if (rc < 0)

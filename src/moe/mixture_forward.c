@@ -457,8 +457,8 @@ static void on_scores(struct skep_heavy *heavy)
 
 /* ---- the start ---- */
 
-static int check_inputs(const struct skep_mixer *mixer, const skep_tensor *inputs, size_t count,
-                        char *why, size_t why_len)
+int skep_mixer_check_inputs(const struct skep_mixer *mixer, const skep_tensor *inputs, size_t count,
+                            char *why, size_t why_len)
 {
     size_t features = mixer->gate.in_features;
 
@@ -536,7 +536,7 @@ int skep_mixer_forward_start(struct skep_mixer_forward *user, struct skep_mixer 
 {
     struct mix_forward *forward;
     double rows;
-    int rc = check_inputs(mixer, inputs, count, why, why_len);
+    int rc = skep_mixer_check_inputs(mixer, inputs, count, why, why_len);
 
     user->state = NULL;
     if (rc < 0)
