@@ -113,7 +113,7 @@ static void add(double value)
 }
 
 /* Prints them, and forgets them. @return the median. */
-static double print_samples(const char *name, ...)
+__attribute__((format(printf, 1, 2))) static double print_samples(const char *name, ...)
 {
     double median;
     va_list args;

@@ -163,6 +163,7 @@ struct skep_node {
     struct skep_list
         servers; /* struct skep_server.entry: one that serves, and those that are going or wait */
     size_t searcher_count;
+    struct skep_list mixtures;          /* skep_mixture.entry */
     struct skep_expert_caller *experts; /* NULL until the first call of an expert */
     skep_log_cb *log;
     void *log_user_data;
@@ -187,6 +188,7 @@ void skep_api_validators_close(skep_node *node);
 void skep_api_waiting_close(skep_node *node);
 /** Waits for what workers are computing. */
 void skep_api_servers_close(skep_node *node);
+void skep_api_mixtures_close(skep_node *node);
 void skep_api_experts_close(skep_node *node);
 
 /** On the loop: the node's caller of experts, made when it is first wanted. @return NULL: no memory, with skep_api_fail(). */

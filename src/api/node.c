@@ -295,6 +295,7 @@ static void init_lists(skep_node *node)
     skep_list_init(&node->validators);
     skep_list_init(&node->searchers);
     skep_list_init(&node->servers);
+    skep_list_init(&node->mixtures);
 }
 
 static void close_layers(skep_node *node);
@@ -397,6 +398,7 @@ static void close_layers(skep_node *node)
         skep_api_requests_close(node);
         skep_api_searchers_close(node);
         skep_api_waiting_close(node);
+        skep_api_mixtures_close(node);
         skep_api_experts_close(node);
     }
     if (node->dht)
