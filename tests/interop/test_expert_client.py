@@ -41,7 +41,9 @@ def test_a_forward_is_torchs(skep_call, server, rows):
     _, y = skep_call(uid, x)
     with torch.no_grad():
         expected = experts.make("ffn", HIDDEN, uid)(experts.recoded(x, server.compression))
-    assert experts.rms_off_by(y, expected) <= LOSS["NONE"]  # hivemind sends outputs as they are
+    # hivemind sends outputs as they are. Of its inputs a few of a million are on the border of two steps, and their means are sums of many: torch's order
+    # of adding them is its own.
+    assert experts.rms_off_by(y, expected) <= (1e-3 if server.compression in ("QUANTILE_8BIT", "UNIFORM_8BIT") else LOSS["NONE"])
 
 
 @pytest.mark.parametrize("rows", ROWS)
