@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # The commands of the README. CMake builds; this installs what it needs and runs what it built.
-#   make demo      a local swarm, and a search in it
+#   make demo      a local swarm, a search in it, and a mixture that is trained
 #   make test      everything that needs no Python, with sanitizers and fuzzers
 #   make interop   the same against real hivemind peers (makes its own virtual environment)
 #   make bench     skep and hivemind on the same work: two tables, of a swarm and of experts
@@ -27,8 +27,10 @@ build: configure
 
 demo: configure
 	@echo "building build/skep"
-	@$(CMAKE_BUILD) build -j $(JOBS) --target skep > build/build.log 2>&1 || { cat build/build.log; exit 1; }
+	@$(CMAKE_BUILD) build -j $(JOBS) --target skep example_train_moe > build/build.log 2>&1 || { cat build/build.log; exit 1; }
 	@build/skep swarm --nodes 8 --experts 4096 --grid 256x256x256 --demo
+	@echo
+	@build/examples/example_train_moe --steps 400
 
 test: deps
 	@cmake/deps.sh test
@@ -40,7 +42,7 @@ tsan: deps
 	@cmake/deps.sh test
 	cmake --preset tsan
 	$(CMAKE_BUILD) build/tsan -j $(JOBS)
-	ctest --test-dir build/tsan --output-on-failure -R '^(api|transport)/'
+	ctest --test-dir build/tsan --output-on-failure -R '^(api|transport|server)/'
 
 interop-deps: deps
 	@cmake/deps.sh interop

@@ -10,6 +10,7 @@
 #include <skep/p2p.h>
 #include <skep/server.h>
 
+#include <fcntl.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -209,15 +210,12 @@ static void spawn(struct child *child, char **argv)
     posix_spawn_file_actions_t actions;
     int in[2], out[2];
 
-    if (pipe(in) < 0 || pipe(out) < 0)
+    /* A child that held another's stdin open would keep it from ending. */
+    if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
         die("pipe", SKEP_ESYSTEM, "");
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, in[0], 0);
     posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-    for (int i = 0; i < 2; i++) {
-        posix_spawn_file_actions_addclose(&actions, in[i]);
-        posix_spawn_file_actions_addclose(&actions, out[i]);
-    }
     argv[0] = program;
     if (posix_spawn(&child->pid, program, &actions, NULL, argv, environ) != 0)
         die("spawn", SKEP_ESYSTEM, program);
