@@ -2,7 +2,7 @@
 /* Round trips of one expert between two processes over loopback, through all layers, the client's loop driven by its caller. The server is an echo by hand that gives
  * back each message as it comes: the arithmetic, and the forming of batches, of a real one are left out. hidden 1024, float32.
  *
- *   bench_expert [seconds for each batch size] */
+ *   bench_expert [seconds for each batch size [the only batch size]] */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,7 +191,7 @@ static void bench(skep_node *node, const skep_expert *expert, size_t rows, doubl
     free(times_us);
 }
 
-static void client(const char *address, double seconds)
+static void client(const char *address, double seconds, size_t only)
 {
     static const size_t batches[] = {1, 64, 2048};
     skep_node *node = node_new(false);
@@ -203,7 +203,10 @@ static void client(const char *address, double seconds)
     expert.peer = *skep_p2p_connect_result(op);
     skep_op_free(op);
     for (size_t i = 0; i < SKEP_COUNT_OF(batches); i++)
-        bench(node, &expert, batches[i], seconds);
+        if (only == 0)
+            bench(node, &expert, batches[i], seconds);
+    if (only > 0)
+        bench(node, &expert, only, seconds);
     skep_node_free(node);
 }
 
@@ -225,7 +228,7 @@ int main(int argc, char **argv)
     close(fds[1]);
     if (read(fds[0], address, sizeof address) <= 0)
         return 1;
-    client(address, seconds);
+    client(address, seconds, argc > 2 ? strtoul(argv[2], NULL, 10) : 0);
     kill(pid, SIGTERM);
     waitpid(pid, NULL, 0);
     return 0;

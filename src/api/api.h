@@ -191,8 +191,8 @@ void skep_api_servers_close(skep_node *node);
 void skep_api_mixtures_close(skep_node *node);
 void skep_api_experts_close(skep_node *node);
 
-/** On the loop: the node's caller of experts, made when it is first wanted. @return NULL: no memory, with skep_api_fail(). */
-struct skep_expert_caller *skep_api_experts(skep_node *node);
+/** On the loop: the node's caller of experts, made when it is first wanted. @return 0; SKEP_ENOMEM, with skep_api_fail(). */
+int skep_api_experts(skep_node *node, struct skep_expert_caller **out);
 
 /** A handler of a method or protocol, so that it can be found again to take it away. */
 struct api_handler {

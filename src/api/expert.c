@@ -22,11 +22,12 @@ static struct expert_op *expert_op_of(skep_op *op)
 
 /* ---- the node's caller ---- */
 
-struct skep_expert_caller *skep_api_experts(skep_node *node)
+int skep_api_experts(skep_node *node, struct skep_expert_caller **out)
 {
     if (!node->experts && skep_expert_caller_new(&node->experts, node->rpc) < 0)
-        skep_api_fail(SKEP_ENOMEM, "out of memory");
-    return node->experts;
+        return skep_api_fail(SKEP_ENOMEM, "out of memory");
+    *out = node->experts;
+    return 0;
 }
 
 void skep_api_experts_close(skep_node *node)
@@ -104,12 +105,12 @@ static void on_expert_done(struct skep_expert_call *call, int rc, skep_bytes wor
 static int expert_start(skep_op *base, skep_node *node)
 {
     struct expert_op *op = expert_op_of(base);
-    struct skep_expert_caller *experts = skep_api_experts(node);
+    struct skep_expert_caller *experts = NULL;
     char why[SKEP_EXPERT_WHY_MAX];
     int rc;
 
-    if (!experts)
-        return SKEP_ENOMEM;
+    if ((rc = skep_api_experts(node, &experts)) < 0)
+        return rc;
     op->call.done = on_expert_done;
     rc = skep_expert_call_start(&op->call, experts, &op->request, why, sizeof why);
     return rc < 0 ? skep_api_fail(rc, "%s", *why ? why : skep_strerror(rc)) : 0;

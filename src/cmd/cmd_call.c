@@ -117,7 +117,7 @@ static skep_op *call_often(struct calling *c, int *code)
         skep_op_free(op);
         op = NULL;
         if (c->repeat > 1)
-            skep_cmd_progress("call %llu of %llu", (unsigned long long)(i + 1),
+            skep_cmd_progress("call %llu of %llu", (unsigned long long)i + 1,
                               (unsigned long long)c->repeat);
         rc = begin(c, &op);
         *code = skep_session_wait(&c->session, rc, op, c->expert.uid);

@@ -604,6 +604,27 @@ static void no_memory_ends_a_call_and_leaves_nothing(void **state)
     test_each_allocation_fails(calls_with, NULL);
 }
 
+static void a_small_call_takes_three_allocations_at_most(void **state)
+{
+    const skep_tensor input = rows_of(2);
+    const struct skep_expert_request request = forward_of(&input);
+    struct asked asked = {.fini_when_done = true};
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    know_ffn(&world);
+    for (size_t i = 0; i < 3; i++) {
+        size_t before = world.env.mem.allocations;
+
+        assert_int_equal(ask(&world, &asked, &request), 0);
+        answer(&world, 0, rows_answer(2));
+        if (i > 0) /* the first also makes the buffer that requests are written in */
+            assert_true(world.env.mem.allocations - before <= 3);
+    }
+    world_fini(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -624,6 +645,7 @@ int main(void)
         cmocka_unit_test(an_expert_that_does_not_answer_is_left_alone_for_longer_each_time),
         cmocka_unit_test(only_what_is_no_answer_makes_an_expert_fail),
         cmocka_unit_test(of_failing_experts_above_the_bound_the_oldest_is_forgotten),
+        cmocka_unit_test(a_small_call_takes_three_allocations_at_most),
         cmocka_unit_test(no_memory_ends_a_call_and_leaves_nothing),
     };
 
