@@ -51,6 +51,7 @@ static skep_node *join(const char *initial_peer, bool client)
     skep_node_options options;
     skep_node *node;
     skep_op *op;
+    int rc;
 
     skep_node_options_init(&options);
     options.listen = &listen;
@@ -60,7 +61,8 @@ static skep_node *join(const char *initial_peer, bool client)
     options.initial_peer_count = initial_peer != NULL;
     if (skep_node_new(&node, &options) < 0)
         fail("node", skep_last_error_text());
-    finish("join", skep_dht_join(&op, node, NULL, NULL), op);
+    rc = skep_dht_join(&op, node, NULL, NULL); /* first, as it sets op */
+    finish("join", rc, op);
     skep_op_free(op);
     return node;
 }
@@ -182,14 +184,16 @@ static double train_step(skep_mixture *mixture, struct parameter *gate, struct p
     const skep_tensor *y;
     skep_op *forward, *backward;
     double loss;
+    int rc;
 
     make_batch(x, label);
-    finish("forward", skep_mixture_forward(&forward, mixture, &input, 1, NULL, NULL), forward);
+    rc = skep_mixture_forward(&forward, mixture, &input, 1, NULL, NULL);
+    finish("forward", rc, forward);
     y = skep_mixture_forward_result(forward, NULL);
     loss = loss_of(y->data, label, head->at, grad_head, grad_y);
     gradient.data = grad_y;
-    finish("backward", skep_mixture_backward(&backward, forward, &gradient, 1, 0, NULL, NULL),
-           backward); /* and the experts have taken a step */
+    rc = skep_mixture_backward(&backward, forward, &gradient, 1, 0, NULL, NULL);
+    finish("backward", rc, backward); /* and the experts have taken a step */
     gradients = skep_mixture_backward_result(backward);
     adam(&gate[0], gradients->gate_weight, step);
     adam(&gate[1], gradients->gate_bias, step);

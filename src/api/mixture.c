@@ -267,9 +267,7 @@ static int make(skep_node *node, void *arg)
 
     if (node->closing)
         return SKEP_ECLOSED;
-    if (!(experts = skep_api_experts(node)))
-        return SKEP_ENOMEM;
-    if ((rc = make_beam(node, making)) < 0)
+    if ((rc = skep_api_experts(node, &experts)) < 0 || (rc = make_beam(node, making)) < 0)
         return rc;
     if ((rc = make_mixer(node, making, experts)) < 0) {
         skep_beam_free(mixture->beam);
