@@ -705,6 +705,24 @@ static void declare_keep_declares_again_until_a_signal(void **state)
     assert_int_equal(stop(&p, SIGINT), 0);
 }
 
+static void serve_hosts_experts_until_a_signal(void **state)
+{
+    struct process p = stay((const char *const[]){
+        "serve", "--expert_uids", "served.1", "served.2", "--expert_cls", "nop", "--hidden_dim",
+        "8", "--listen", "/ip4/127.0.0.1/tcp/0", "--initial_peers", join_at[0], NULL});
+
+    (void)state;
+    assert_non_null(strstr(line_of(&p), "/p2p/12D3KooW"));
+    assert_string_equal(line_of(&p), "expert served.1");
+    assert_string_equal(line_of(&p), "expert served.2");
+    JOINED("call", "served.2", "--info");
+    expect_code(0);
+    assert_non_null(strstr(r.out, "float32 (batch, 8)"));
+    JOINED("call", "served.3", "--info");
+    expect_code(1);
+    assert_int_equal(stop(&p, SIGTERM), 0);
+}
+
 static void find_ranks_what_was_declared(void **state)
 {
     static const char scores[] = "[[0, 1, \"-inf\"], [0.5, 0.25, 4]]";
@@ -881,6 +899,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_dictionary_shows_every_subkey),
         cmocka_unit_test(declared_experts_are_found_by_uid),
         cmocka_unit_test(declare_keep_declares_again_until_a_signal),
+        cmocka_unit_test(serve_hosts_experts_until_a_signal),
         cmocka_unit_test(find_ranks_what_was_declared),
         cmocka_unit_test(an_exact_find_says_so_and_a_budget_of_keys_says_what_is_open),
         cmocka_unit_test(a_batch_has_one_answer_an_example),
