@@ -179,7 +179,8 @@ enum {
     SKEP_EXPERT_BACKOFF_US =
         5000000, /* a failing expert is left alone for so long, twice as long each time … */
     SKEP_EXPERT_BACKOFF_MAX_US = 300000000, /* … up to this */
-    SKEP_MIXTURE_OUTPUT_TIMES = 16,    /* a mixture's outputs may be so much longer than its inputs … */
+    SKEP_MIXTURE_OUTPUT_TIMES =
+        16, /* a mixture's outputs may be so much longer than its inputs … */
     SKEP_MIXTURE_OUTPUT_BYTES = 64 << 20, /* … and so many bytes more */
 };
 
