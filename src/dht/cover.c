@@ -34,8 +34,8 @@ static bool cover_new(struct skep_dht_lookup *l, struct cover *c)
     for (uint32_t n = 0; n < l->node_count; n++) {
         if (!skep_lookup_usable(l, &l->nodes[n]))
             c->left[n] = 0;
-        else if (c->left[n] > 0 && l->dht->rpc->ops->rtt_us)
-            c->rtt_us[n] = l->dht->rpc->ops->rtt_us(l->dht->rpc, &l->nodes[n].peer);
+        else if (c->left[n] > 0)
+            c->rtt_us[n] = skep_dht_rtt_us(l->dht, &l->nodes[n].peer);
     }
     return true;
 }

@@ -296,6 +296,11 @@ void skep_dht_failed(struct skep_dht *dht, const struct skep_peer_id *peer, int 
     dht->whole_until_us = 0;
 }
 
+uint64_t skep_dht_rtt_us(struct skep_dht *dht, const struct skep_peer_id *peer)
+{
+    return dht->rpc->ops->rtt_us ? dht->rpc->ops->rtt_us(dht->rpc, peer) : 0;
+}
+
 /* ---- values and validators ---- */
 
 static struct skep_dht_signable signable(skep_bytes key, skep_bytes subkey, skep_bytes value,

@@ -70,6 +70,9 @@ void skep_dht_heard(struct skep_dht *dht, const struct skep_dht_sender *sender,
 /** A call failed; takes the peer out of the table when it was its fault. */
 void skep_dht_failed(struct skep_dht *dht, const struct skep_peer_id *peer, int rc);
 
+/** What is known of the round trip to a peer; 0: nothing. node.c */
+uint64_t skep_dht_rtt_us(struct skep_dht *dht, const struct skep_peer_id *peer);
+
 /** Is a failed call the peer's or the network's fault, not ours? */
 static inline bool skep_dht_fault_is_theirs(int rc)
 {

@@ -318,7 +318,7 @@ static size_t chunk_of(const struct skep_dht_lookup *l)
 
 static uint64_t late_after_us(struct skep_dht *dht, const struct skep_peer_id *peer, uint32_t keys)
 {
-    uint64_t rtt = dht->rpc->ops->rtt_us ? dht->rpc->ops->rtt_us(dht->rpc, peer) : 0;
+    uint64_t rtt = skep_dht_rtt_us(dht, peer);
 
     return (rtt > 0 ? SKEP_MAX(4 * rtt, LATE_US_MIN) : LATE_US_UNKNOWN) + keys * LATE_US_PER_KEY;
 }
