@@ -18,10 +18,11 @@ set(rpc ${host} host)
 set(dht base env crypto peer rpc)
 set(moe ${dht} dht)
 set(server base env crypto peer rpc dht moe)
-set(sim base env crypto peer transport rpc dht moe)
+set(sim base env crypto peer transport rpc)
+set(lab ${sim} sim dht moe)
 set(api base env crypto peer transport host rpc dht moe server)
-# The command uses the public API, and the texts of base and peer.
-set(cmd base env crypto peer)
+# The command uses the public API, the texts of base and peer, and the laboratory.
+set(cmd base env crypto peer sim lab)
 
 file(GLOB_RECURSE files RELATIVE ${CMAKE_CURRENT_LIST_DIR}/../src ${CMAKE_CURRENT_LIST_DIR}/../src/*.[ch])
 set(bad 0)

@@ -164,4 +164,23 @@ struct skep_dht_stats {
 };
 void skep_dht_stats(const struct skep_dht *dht, struct skep_dht_stats *out);
 
+/* ---- for simulations, place.c ---- */
+
+/** Put a node into the table as if it had answered. @return 0, also where there is no room for it; SKEP_ENOMEM. */
+int skep_dht_place_node(struct skep_dht *dht, const struct skep_dht_id *id,
+                        const struct skep_peer_id *peer);
+
+/** Put a value into the storage, shared and not copied. @return 0, also where it was refused; SKEP_ENOMEM. */
+int skep_dht_place_value(struct skep_dht *dht, const struct skep_dht_id *key,
+                         const struct skep_dht_value *value);
+
+/** What the storage (not the cache) holds of a key; NULL: nothing. Good until the next turn. */
+const struct skep_dht_value *skep_dht_stored(struct skep_dht *dht, const struct skep_dht_id *key);
+
+/** What is unsound about the table, the records or the queues; NULL: nothing. */
+const char *skep_dht_check(const struct skep_dht *dht);
+
+/** Does nothing run, and is nothing in flight? */
+bool skep_dht_is_idle(const struct skep_dht *dht);
+
 #endif

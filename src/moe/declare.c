@@ -204,18 +204,11 @@ static skep_bytes value_of(const struct draft *draft, const struct pending *reco
     return skep_bytes_of(draft->values.data + begin, end - begin);
 }
 
-/* From the draft to what the store takes and what the caller sees. `subkeys` holds their msgpack forms and must not grow in between. */
-static int fill(struct draft *draft, struct skep_declare *declare, struct skep_buf *subkeys,
-                double expiration_unix_s)
+/* From the draft to what a store takes. `subkeys` holds their msgpack forms and must not grow in between. */
+static int fill_records(struct draft *draft, struct skep_buf *subkeys, double expiration_unix_s)
 {
-    struct skep_declare_state *state = declare->state;
-    char *text;
-
     draft->records = skep_mem_zalloc(draft->mem, draft->count, sizeof *draft->records);
-    declare->records = skep_mem_zalloc(draft->mem, draft->count, sizeof *declare->records);
-    state->text = text = skep_mem_alloc(draft->mem, draft->text_len);
-    if (!draft->records || !declare->records || !text ||
-        !skep_buf_reserve(subkeys, draft->count * 9))
+    if (!draft->records || !skep_buf_reserve(subkeys, draft->count * 9))
         return SKEP_ENOMEM;
     for (size_t i = 0; i < draft->count; i++) {
         const struct pending *from = draft->order[i];
@@ -227,6 +220,23 @@ static int fill(struct draft *draft, struct skep_declare *declare, struct skep_b
         draft->records[i].value = value_of(draft, from);
         draft->records[i].expiration_unix_s = expiration_unix_s;
         skep_dht_id_from_str(&draft->records[i].key, skep_bytes_of(from->label, from->key_len));
+    }
+    return 0;
+}
+
+/* What the caller sees of them. */
+static int fill_results(const struct draft *draft, struct skep_declare *declare)
+{
+    struct skep_declare_state *state = declare->state;
+    char *text;
+
+    declare->records = skep_mem_zalloc(draft->mem, draft->count, sizeof *declare->records);
+    state->text = text = skep_mem_alloc(draft->mem, draft->text_len);
+    if (!declare->records || !text)
+        return SKEP_ENOMEM;
+    for (size_t i = 0; i < draft->count; i++) {
+        const struct pending *from = draft->order[i];
+
         memcpy(text, from->label, from->key_len);
         text[from->key_len] = '\0';
         declare->records[i] = (struct skep_declare_record){.key = text,
@@ -303,7 +313,9 @@ int skep_declare_start(struct skep_declare *declare, struct skep_dht *dht, const
     skep_buf_init(&subkeys, mem);
     rc = draft_build(&draft, uids, count, peer, why, why_len);
     if (rc == 0)
-        rc = fill(&draft, declare, &subkeys, expiration_unix_s);
+        rc = fill_records(&draft, &subkeys, expiration_unix_s);
+    if (rc == 0)
+        rc = fill_results(&draft, declare);
     if (rc == 0) {
         declare->state->running = true;
         rc = skep_dht_store_start(dht, &declare->state->store, draft.records, draft.count,
@@ -315,6 +327,28 @@ int skep_declare_start(struct skep_declare *declare, struct skep_dht *dht, const
         declare->state->running = false;
         skep_declare_fini(declare);
     }
+    return rc;
+}
+
+int skep_declare_each(const struct skep_mem *mem, const skep_bytes *uids, size_t count,
+                      const struct skep_peer_id *peer, double expiration_unix_s,
+                      int (*each)(void *user, const struct skep_dht_record *record), void *user)
+{
+    struct draft draft = {.mem = mem};
+    struct skep_buf subkeys;
+    int rc = check_uids(uids, count, NULL, 0);
+
+    if (rc < 0)
+        return rc;
+    skep_buf_init(&draft.values, mem);
+    skep_buf_init(&subkeys, mem);
+    rc = draft_build(&draft, uids, count, peer, NULL, 0);
+    if (rc == 0)
+        rc = fill_records(&draft, &subkeys, expiration_unix_s);
+    for (size_t i = 0; rc == 0 && i < draft.count; i++)
+        rc = each(user, &draft.records[i]);
+    draft_fini(&draft);
+    skep_buf_fini(&subkeys);
     return rc;
 }
 

@@ -36,6 +36,11 @@ int skep_declare_start(struct skep_declare *declare, struct skep_dht *dht, const
                        size_t count, const struct skep_peer_id *peer, double expiration_unix_s,
                        const struct skep_dht_store_options *options, char *why, size_t why_len);
 
+/** The records of such a declaration, one by one, without storing them. `each` is given a view. @return as above. */
+int skep_declare_each(const struct skep_mem *mem, const skep_bytes *uids, size_t count,
+                      const struct skep_peer_id *peer, double expiration_unix_s,
+                      int (*each)(void *user, const struct skep_dht_record *record), void *user);
+
 /** Stop it if it runs (`done` does not run then) and release its results. Harmless on a zeroed or released one; also from inside `done`. */
 void skep_declare_fini(struct skep_declare *declare);
 

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/* A run from its scenario to its report: the swarm is built, experts are declared, searchers search; see run.h. */
+#include "lab/run.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* Between the starts of two joins, and how long all may take in the end. */
+#define JOIN_EVERY_US (20 * SKEP_SIM_MS)
+#define JOINS_US_MAX (600 * SKEP_SIM_SECOND)
+/* Of each subtree: what tables had in swarms of 1,000 nodes that really joined; buckets that split hold more than one bucket of it. */
+#define TABLE_SHARE(bucket_size) ((bucket_size)*8 / 5)
+/* Placed records live longer than any run. */
+#define PLACED_TTL_S (24.0 * 3600)
+
+void skep_lab_scenario_default(struct skep_lab_scenario *s)
+{
+    *s = (struct skep_lab_scenario){.seed = 1,
+                                    .nodes = 1000,
+                                    .experts = 4096,
+                                    .dims = 3,
+                                    .grid = {256, 256, 256},
+                                    .queries = 100,
+                                    .searchers = 10,
+                                    .beam_size = 4};
+    skep_sim_faults_default(&s->faults);
+    skep_dht_options_default(&s->node);
+}
+
+int skep_lab_scenario_check(const struct skep_lab_scenario *s, const char **why)
+{
+    *why = NULL;
+    if (s->nodes < 1 || s->nodes > 1 << 20)
+        *why = "a swarm has 1 to 1048576 nodes";
+    else if (s->dims < 1 || s->dims > SKEP_GRID_DIMENSIONS_MAX)
+        *why = "a grid has 1 to 64 dimensions";
+    else if (s->queries < 1 || s->searchers < 1 || s->searchers > SKEP_LAB_SEARCHERS_MAX)
+        *why = "there are 1 to 100 searchers, and at least one search";
+    else if (s->beam_size < 1)
+        *why = "the beam size is zero";
+    else if (s->dead_ppm > 1000000)
+        *why = "more nodes are dead than there are";
+    else if (s->session_us > 0 && s->duration_us == 0)
+        *why = "nodes that come and go need time that passes";
+    else if (s->duration_us > 0 && s->declare_every_us == 0)
+        *why = "while time passes, experts must be declared again";
+    return *why ? SKEP_EINVAL : 0;
+}
+
+void skep_lab_wrong(struct skep_lab_run *run, const char *format, ...)
+{
+    va_list args;
+
+    if (run->report->wrong[0] != '\0')
+        return;
+    va_start(args, format);
+    vsnprintf(run->report->wrong, sizeof run->report->wrong, format, args);
+    va_end(args);
+}
+
+static void progress(struct skep_lab_run *run, const char *what, uint64_t done, uint64_t whole)
+{
+    if (run->progress)
+        run->progress(run->progress_user, what, done, whole);
+}
+
+/* ---- building ---- */
+
+static int add_members(struct skep_lab_run *run)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < run->scenario->nodes && rc == 0; i++) {
+        uint32_t member;
+
+        rc = skep_lab_swarm_add(&run->swarm, &run->scenario->node, SKEP_LAB_FULL, &member);
+    }
+    return rc < 0 ? rc : skep_lab_searchers_add(run);
+}
+
+static int place(struct skep_lab_run *run)
+{
+    const struct skep_lab_scenario *s = run->scenario;
+    struct skep_lab_index index;
+    int rc = skep_lab_place_index(&index, &run->swarm);
+
+    progress(run, "filling tables", 0, s->nodes);
+    if (rc == 0)
+        rc = skep_lab_place_tables(&run->swarm, &index, 0, (uint32_t)run->swarm.count,
+                                   TABLE_SHARE(s->node.bucket_size));
+    progress(run, "placing experts", 0, s->experts);
+    if (rc == 0 && s->duration_us == 0)
+        rc = skep_lab_place_records(&run->swarm, &index, &run->world, (uint32_t)s->nodes,
+                                    s->node.num_replicas,
+                                    skep_lab_swarm_unix_s(&run->swarm) + PLACED_TTL_S);
+    skep_lab_index_fini(&index);
+    return rc;
+}
+
+/* One after the other, as swarms grow; each by way of one that is there. */
+static int join(struct skep_lab_run *run)
+{
+    struct skep_lab_swarm *swarm = &run->swarm;
+    uint64_t until;
+    int rc = skep_lab_swarm_welcome(swarm, 0);
+
+    for (uint32_t i = 1; i < swarm->count && rc == 0; i++) {
+        rc = skep_lab_swarm_join(swarm, i, NULL, NULL);
+        skep_sim_clock_run_for(&swarm->clock, JOIN_EVERY_US);
+        progress(run, "joining", i, swarm->count);
+    }
+    until = swarm->clock.now_us + JOINS_US_MAX;
+    while (rc == 0 && !skep_list_empty(&swarm->joining) &&
+           skep_sim_clock_step(&swarm->clock, until))
+        ;
+    if (rc == 0 && !skep_list_empty(&swarm->joining))
+        skep_lab_wrong(run, "a node could not join for %llu s",
+                       (unsigned long long)(JOINS_US_MAX / SKEP_SIM_SECOND));
+    return rc;
+}
+
+static int build(struct skep_lab_run *run)
+{
+    const struct skep_lab_scenario *s = run->scenario;
+    int rc = skep_lab_swarm_init(&run->swarm, run->mem, s->seed, &s->faults);
+
+    if (rc == 0)
+        rc = skep_lab_world_init(&run->world, run->mem, s->dims, s->grid, s->experts,
+                                 &run->swarm.prng);
+    if (rc == 0)
+        rc = add_members(run);
+    if (rc == 0)
+        rc = s->real ? join(run) : place(run);
+    if (rc == 0 && (s->real || s->duration_us > 0))
+        rc = skep_lab_servers_start(run);
+    return rc;
+}
+
+/* ---- measuring ---- */
+
+static void kill_some(struct skep_lab_run *run)
+{
+    size_t dead = (size_t)((uint64_t)run->scenario->nodes * run->scenario->dead_ppm / 1000000);
+
+    while (dead-- > 0) {
+        uint32_t member = skep_lab_swarm_any(&run->swarm);
+
+        if (member != SKEP_LAB_NOBODY)
+            skep_lab_swarm_kill(&run->swarm, member, SKEP_SIM_SILENT);
+    }
+}
+
+static void measure_tables(struct skep_lab_run *run)
+{
+    for (size_t i = 0; i < run->swarm.living_count; i++) {
+        struct skep_dht_stats stats;
+
+        skep_dht_stats(run->swarm.members[run->swarm.living[i]].dht, &stats);
+        skep_lab_samples_add(&run->report->table_nodes, stats.table_nodes);
+    }
+}
+
+static struct skep_lab_traffic net_now(const struct skep_lab_run *run)
+{
+    const struct skep_sim_net_stats *net = skep_sim_net_stats(run->swarm.net);
+
+    return (struct skep_lab_traffic){net->calls, net->lost, net->timeouts, net->handshakes,
+                                     net->bytes};
+}
+
+/* While nothing else goes on, and of those that do live. */
+static void check_members(struct skep_lab_run *run)
+{
+    for (size_t i = 0; i < run->swarm.count; i++) {
+        const struct skep_dht *dht = run->swarm.members[i].dht;
+        const char *wrong = dht ? skep_dht_check(dht) : NULL;
+
+        if (wrong)
+            skep_lab_wrong(run, "node %zu: %s", i, wrong);
+    }
+}
+
+static int search(struct skep_lab_run *run)
+{
+    struct skep_lab_report *report = run->report;
+    struct skep_lab_traffic before = net_now(run), after;
+    uint64_t virtual_us = run->swarm.clock.now_us;
+    int rc;
+
+    run->started_us = virtual_us;
+    if (run->scenario->duration_us > 0) {
+        report->timeline_count = SKEP_LAB_TIMELINE;
+        skep_lab_servers_live(run);
+    }
+    rc = skep_lab_searchers_run(run);
+    after = net_now(run);
+    report->net = (struct skep_lab_traffic){
+        after.calls - before.calls, after.lost - before.lost, after.timeouts - before.timeouts,
+        after.handshakes - before.handshakes, after.bytes - before.bytes};
+    report->virtual_us = run->swarm.clock.now_us - virtual_us;
+    report->joins_failed = run->swarm.joins_failed;
+    return rc;
+}
+
+static void report_init(struct skep_lab_report *report, const struct skep_mem *mem)
+{
+    *report = (struct skep_lab_report){.wrong = ""};
+    skep_lab_samples_init(&report->table_nodes, mem);
+    skep_lab_samples_init(&report->latency_us, mem);
+    skep_lab_samples_init(&report->rounds, mem);
+    skep_lab_samples_init(&report->calls, mem);
+    skep_lab_samples_init(&report->keys, mem);
+    skep_lab_samples_init(&report->gap_micro, mem);
+    skep_lab_samples_init(&report->load, mem);
+}
+
+void skep_lab_report_fini(struct skep_lab_report *report)
+{
+    skep_lab_samples_fini(&report->table_nodes);
+    skep_lab_samples_fini(&report->latency_us);
+    skep_lab_samples_fini(&report->rounds);
+    skep_lab_samples_fini(&report->calls);
+    skep_lab_samples_fini(&report->keys);
+    skep_lab_samples_fini(&report->gap_micro);
+    skep_lab_samples_fini(&report->load);
+}
+
+int skep_lab_run(const struct skep_lab_scenario *scenario, const struct skep_mem *mem,
+                 struct skep_lab_report *report, skep_lab_progress *on_progress, void *user)
+{
+    struct skep_lab_run run = {.scenario = scenario,
+                               .mem = mem,
+                               .report = report,
+                               .progress = on_progress,
+                               .progress_user = user};
+    const char *why;
+    int rc;
+
+    report_init(report, mem);
+    rc = skep_lab_scenario_check(scenario, &why);
+    if (rc < 0)
+        return rc;
+    skep_prng_init(&run.prng, scenario->seed ^ 0x72756e);
+    rc = build(&run);
+    if (rc == 0) {
+        kill_some(&run);
+        measure_tables(&run);
+        rc = search(&run);
+    }
+    if (rc == 0)
+        check_members(&run);
+    report->events = run.swarm.clock.events;
+    skep_lab_searchers_fini(&run);
+    skep_lab_servers_fini(&run);
+    if (run.swarm.mem)
+        skep_lab_swarm_fini(&run.swarm);
+    if (run.world.mem)
+        skep_lab_world_fini(&run.world);
+    return rc;
+}
