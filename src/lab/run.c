@@ -40,8 +40,10 @@ int skep_lab_scenario_check(const struct skep_lab_scenario *s, const char **why)
         *why = "the beam size is zero";
     else if (s->dead_ppm > 1000000)
         *why = "more nodes are dead than there are";
-    else if (s->session_us > 0 && s->duration_us == 0)
-        *why = "nodes that come and go need time that passes";
+    else if (s->client_ppm >= 1000000)
+        *why = "somebody must be reachable";
+    else if ((s->session_us > 0 || s->partition_ppm > 0) && s->duration_us == 0)
+        *why = "nodes that come and go, and partitions, need time that passes";
     else if (s->duration_us > 0 && s->declare_every_us == 0)
         *why = "while time passes, experts must be declared again";
     return *why ? SKEP_EINVAL : 0;
@@ -71,9 +73,12 @@ static int add_members(struct skep_lab_run *run)
     int rc = 0;
 
     for (size_t i = 0; i < run->scenario->nodes && rc == 0; i++) {
+        /* The first one is who the others join by. */
+        bool is_client = i > 0 && skep_prng_below(&run->prng, 1000000) < run->scenario->client_ppm;
         uint32_t member;
 
-        rc = skep_lab_swarm_add(&run->swarm, &run->scenario->node, SKEP_LAB_FULL, &member);
+        rc = skep_lab_swarm_add(&run->swarm, &run->scenario->node,
+                                is_client ? SKEP_LAB_CLIENT : SKEP_LAB_FULL, &member);
     }
     return rc < 0 ? rc : skep_lab_searchers_add(run);
 }
@@ -168,17 +173,33 @@ static struct skep_lab_traffic net_now(const struct skep_lab_run *run)
                                      net->bytes};
 }
 
-/* While nothing else goes on, and of those that do live. */
-static void check_members(struct skep_lab_run *run)
-{
-    for (size_t i = 0; i < run->swarm.count; i++) {
-        const struct skep_dht *dht = run->swarm.members[i].dht;
-        const char *wrong = dht ? skep_dht_check(dht) : NULL;
+/* ---- a partition that heals ---- */
 
-        if (wrong)
-            skep_lab_wrong(run, "node %zu: %s", i, wrong);
+static void on_partition(struct skep_timer *timer)
+{
+    struct skep_lab_run *run = SKEP_CONTAINER_OF(timer, struct skep_lab_run, partition_timer);
+    const struct skep_lab_scenario *s = run->scenario;
+
+    run->is_parted = !run->is_parted;
+    for (uint32_t i = 0; i < run->swarm.count; i++) {
+        bool is_cut_off = run->is_parted && run->swarm.members[i].role == SKEP_LAB_FULL &&
+                          skep_prng_below(&run->prng, 1000000) < s->partition_ppm;
+
+        skep_sim_net_set_group(run->swarm.net, i, is_cut_off);
     }
+    if (run->is_parted)
+        skep_env_after(&run->swarm.clock.env, timer, s->partition_us);
 }
+
+static void plan_partition(struct skep_lab_run *run)
+{
+    run->partition_timer.fire = on_partition;
+    if (run->scenario->partition_ppm > 0)
+        skep_env_after(&run->swarm.clock.env, &run->partition_timer,
+                       run->scenario->duration_us / 3);
+}
+
+/* ---- searching ---- */
 
 static int search(struct skep_lab_run *run)
 {
@@ -191,7 +212,10 @@ static int search(struct skep_lab_run *run)
     if (run->scenario->duration_us > 0) {
         report->timeline_count = SKEP_LAB_TIMELINE;
         skep_lab_servers_live(run);
+        plan_partition(run);
     }
+    if (run->scenario->check)
+        skep_lab_promises_watch(run);
     rc = skep_lab_searchers_run(run);
     after = net_now(run);
     report->net = (struct skep_lab_traffic){
@@ -247,10 +271,10 @@ int skep_lab_run(const struct skep_lab_scenario *scenario, const struct skep_mem
         measure_tables(&run);
         rc = search(&run);
     }
-    if (rc == 0)
-        check_members(&run);
     report->events = run.swarm.clock.events;
     skep_lab_searchers_fini(&run);
+    if (rc == 0 && scenario->check)
+        skep_lab_promises_at_rest(&run);
     skep_lab_servers_fini(&run);
     if (run.swarm.mem)
         skep_lab_swarm_fini(&run.swarm);

@@ -21,6 +21,8 @@ struct skep_lab_run {
     size_t searching;           /* searches that have begun and not ended */
     size_t searched, begun;
     struct server *servers; /* [scenario->nodes], while time passes */
+    struct skep_timer partition_timer, check_timer;
+    bool is_parted;
     int rc;
 };
 
@@ -44,6 +46,17 @@ int skep_lab_servers_start(struct skep_lab_run *run);
 void skep_lab_servers_live(struct skep_lab_run *run);
 /** The member that serves an expert now and has declared it; SKEP_LAB_NOBODY: nobody at the moment. */
 uint32_t skep_lab_server_of(const struct skep_lab_run *run, size_t expert);
+/** Nobody declares or dies any more. */
+void skep_lab_servers_stop(struct skep_lab_run *run);
 void skep_lab_servers_fini(struct skep_lab_run *run);
+
+/* ---- promises.c ---- */
+
+/** Look at every living node, now and (while time passes) again and again. */
+void skep_lab_promises_watch(struct skep_lab_run *run);
+/** A key was not found although enough of its holders answered: is it there? */
+void skep_lab_promises_missed(struct skep_lab_run *run, const struct skep_dht_id *key);
+/** Everybody has stopped: does all come to rest? */
+void skep_lab_promises_at_rest(struct skep_lab_run *run);
 
 #endif

@@ -20,6 +20,7 @@ struct skep_lab_scenario {
     struct skep_sim_faults faults;
     uint32_t
         dead_ppm; /* of the full members: silent from the start, and still in everybody's table */
+    uint32_t client_ppm; /* of all members: cannot be reached, hold nothing, but serve experts */
 
     /* searches */
     size_t queries, searchers, beam_size;
@@ -34,6 +35,11 @@ struct skep_lab_scenario {
     uint64_t duration_us;
     uint64_t session_us; /* median life of a full member, who is replaced at once; 0: for ever */
     uint64_t declare_every_us; /* each expert is declared so often, for twice as long */
+    uint32_t
+        partition_ppm; /* of the members are cut off from the others, once a third of the time has passed … */
+    uint64_t partition_us; /* … for so long */
+    bool
+        check; /* watch what must always hold, which takes time: look at every node now and then, and at the end see that all comes to rest */
 };
 
 struct skep_lab_minute {
@@ -71,6 +77,9 @@ struct skep_lab_report {
 
 /** 1,000 nodes, 4,096 experts of 256^3, 100 searches by 10 searchers, 80 ms lognormal. */
 void skep_lab_scenario_default(struct skep_lab_scenario *scenario);
+
+/** One drawn from a seed, of at most so many nodes, with `check`. */
+void skep_lab_scenario_random(struct skep_lab_scenario *scenario, uint64_t seed, size_t nodes_max);
 
 /** @param why  gets one line on what is wrong. @return 0 or SKEP_EINVAL. */
 int skep_lab_scenario_check(const struct skep_lab_scenario *scenario, const char **why);

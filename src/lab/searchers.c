@@ -78,7 +78,13 @@ static void free_rows(const struct skep_mem *mem, double **rows, size_t dims)
 
 /* ---- what was found ---- */
 
-/* Is the answer what it says it is? Only while no record can have gone missing. */
+/* Can no record have gone missing? Not while all stand still, nobody is dead, and every record reached all of its holders. */
+static bool is_complete(const struct skep_lab_scenario *s)
+{
+    return s->duration_us == 0 && s->dead_ppm == 0 && (!s->real || s->faults.loss_ppm == 0);
+}
+
+/* Is the answer what it says it is? */
 static void check_claims(struct skep_lab_run *run, const struct skep_beam_hits *hits,
                          const double *best, size_t best_count)
 {
@@ -121,7 +127,7 @@ static void take_hits(struct searcher *w, const struct skep_beam_hits *hits)
         skep_lab_samples_add(
             &report->gap_micro,
             (uint64_t)(SKEP_MAX(hits->bound - hits->experts[hits->count - 1].score, 0.0) * 1e6));
-    if (run->scenario->duration_us == 0)
+    if (is_complete(run->scenario))
         check_claims(run, hits, best, count);
 }
 
@@ -218,6 +224,16 @@ static struct skep_lab_minute *minute(struct skep_lab_run *run)
     return &run->report->timeline[SKEP_MIN(at, (uint64_t)SKEP_LAB_TIMELINE - 1)];
 }
 
+static void look_for_it(struct searcher *w)
+{
+    char text[SKEP_LAB_UID_MAX];
+    struct skep_dht_id key;
+    size_t len = skep_lab_world_uid(&w->run->world, w->expert, text);
+
+    if (skep_dht_id_from_str(&key, skep_bytes_of(text, len)) == 0)
+        skep_lab_promises_missed(w->run, &key);
+}
+
 static void on_located(struct skep_locate *locate, int rc)
 {
     struct searcher *w = SKEP_CONTAINER_OF(locate, struct searcher, locate);
@@ -227,6 +243,8 @@ static void on_located(struct skep_locate *locate, int rc)
 
     w->locating = false;
     if (server->dht) { /* it has not died in the meantime */
+        if (!found && rc == 0 && locate->experts[0].answered)
+            look_for_it(w);
         run->report->values_found += found;
         run->report->values_missed += !found;
         minute(run)->found += found;

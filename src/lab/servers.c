@@ -86,6 +86,7 @@ static void on_session_over(struct skep_timer *timer)
 {
     struct server *s = SKEP_CONTAINER_OF(timer, struct server, session_timer);
     struct skep_lab_run *run = s->run;
+    enum skep_lab_role role = run->swarm.members[s->member].role;
     int rc;
 
     skep_env_stop(&run->swarm.clock.env, &s->declare_timer);
@@ -95,7 +96,7 @@ static void on_session_over(struct skep_timer *timer)
     skep_lab_swarm_kill(&run->swarm, s->member,
                         skep_prng_below(&run->prng, 2) ? SKEP_SIM_SILENT : SKEP_SIM_REFUSING);
     run->report->deaths++;
-    rc = skep_lab_swarm_add(&run->swarm, &run->scenario->node, SKEP_LAB_FULL, &s->member);
+    rc = skep_lab_swarm_add(&run->swarm, &run->scenario->node, role, &s->member);
     if (rc == 0)
         rc = skep_lab_swarm_join(&run->swarm, s->member, on_joined, s);
     if (rc < 0)
@@ -173,7 +174,7 @@ uint32_t skep_lab_server_of(const struct skep_lab_run *run, size_t expert)
     return s->declared ? s->member : SKEP_LAB_NOBODY;
 }
 
-void skep_lab_servers_fini(struct skep_lab_run *run)
+void skep_lab_servers_stop(struct skep_lab_run *run)
 {
     for (size_t i = 0; run->servers && i < run->scenario->nodes; i++) {
         struct server *s = &run->servers[i];
@@ -183,8 +184,16 @@ void skep_lab_servers_fini(struct skep_lab_run *run)
         skep_env_stop(&run->swarm.clock.env, &s->declare_timer);
         skep_env_stop(&run->swarm.clock.env, &s->session_timer);
         skep_declare_fini(&s->declare);
-        skep_mem_free(run->mem, s->uids);
-        skep_mem_free(run->mem, s->texts);
+        s->declaring = false;
+    }
+}
+
+void skep_lab_servers_fini(struct skep_lab_run *run)
+{
+    skep_lab_servers_stop(run);
+    for (size_t i = 0; run->servers && i < run->scenario->nodes; i++) {
+        skep_mem_free(run->mem, run->servers[i].uids);
+        skep_mem_free(run->mem, run->servers[i].texts);
     }
     skep_mem_free(run->mem, run->servers);
     run->servers = NULL;

@@ -83,6 +83,8 @@ int skep_lab_swarm_add(struct skep_lab_swarm *swarm, const struct skep_dht_optio
     own.has_node_id = true;
     skep_prng_fill(&swarm->prng, own.node_id.bytes, SKEP_DHT_ID_LEN);
     member.id = own.node_id;
+    if (role == SKEP_LAB_CLIENT)
+        skep_sim_net_set_reachable(swarm->net, skep_sim_net_index(member.rpc), false);
     rc = skep_dht_new(&member.dht, &swarm->clock.env, member.rpc, &own);
     *out = (uint32_t)swarm->count;
     swarm->members[swarm->count++] = member; /* also without a node: the net has it */
