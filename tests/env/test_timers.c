@@ -231,6 +231,28 @@ static int start_many(const struct skep_mem *mem, void *user)
     return rc;
 }
 
+static void a_running_timer_is_moved_also_when_there_is_no_memory(void **state)
+{
+    struct probe probes[17] = {0}; /* one past the first room */
+    struct test_mem mem;
+    struct skep_timers timers;
+
+    (void)state;
+    test_mem_init(&mem);
+    skep_timers_init(&timers, &mem.mem);
+    for (size_t i = 0; i < 16; i++)
+        assert_int_equal(skep_timer_start(&timers, &probes[i].timer, 100 + i), 0);
+    mem.fail_at = 1;
+    assert_int_equal(skep_timer_start(&timers, &probes[16].timer, 1), SKEP_ENOMEM);
+    assert_false(skep_timer_running(&probes[16].timer));
+    for (size_t i = 0; i < 16; i++)
+        assert_int_equal(skep_timer_start(&timers, &probes[i].timer, 50 - i), 0);
+    assert_int_equal(skep_timers_next_us(&timers), 35);
+    skep_timers_fini(&timers);
+    assert_false(skep_timer_running(&probes[0].timer));
+    assert_int_equal(mem.live, 0);
+}
+
 static void each_failing_allocation_is_reported(void **state)
 {
     (void)state;
@@ -250,6 +272,7 @@ int main(void)
         cmocka_unit_test_setup(random_timers_fire_sorted_by_deadline_and_start, reset),
         cmocka_unit_test(work_is_done_on_a_later_turn),
         cmocka_unit_test(what_is_less_urgent_than_the_level_is_not_logged),
+        cmocka_unit_test(a_running_timer_is_moved_also_when_there_is_no_memory),
         cmocka_unit_test(each_failing_allocation_is_reported),
     };
 
