@@ -13,6 +13,7 @@ enum { SIZE = 256, DIMS = 3, BATCH = 4096, WARM_ROUNDS = 20000, COLD_ROUNDS = 20
 
 struct bench {
     struct skep_env env;
+    struct skep_timers timers;
     struct skep_prng prng;
     uint64_t now_us;
     struct skep_dht *dht;
@@ -68,8 +69,8 @@ static void find(struct bench *b, const float *rows, size_t examples)
     if (skep_find_best_start(&b->search, b->beam, &scores, &options, NULL, 0) < 0)
         abort();
     while (b->search.hits == NULL) { /* the network's answers */
-        b->now_us = skep_timers_next_us(&b->env.timers);
-        skep_timers_run(&b->env.timers, b->now_us);
+        b->now_us = skep_timers_next_us(b->env.timers);
+        skep_timers_run(b->env.timers, b->now_us);
     }
     skep_search_fini(&b->search);
 }
@@ -177,11 +178,12 @@ int main(int argc, char **argv)
 
     b.beam_size = argc > 2 ? (size_t)strtoul(argv[2], NULL, 10) : 4;
     b.env = (struct skep_env){.mem = &skep_mem_std,
+                              .timers = &b.timers,
                               .now_us = bench_now_us,
                               .unix_s = bench_unix_s,
                               .entropy = bench_entropy};
     skep_prng_init(&b.prng, 1);
-    skep_timers_init(&b.env.timers, b.env.mem);
+    skep_timers_init(b.env.timers, b.env.mem);
     b.dht = fake_dht_new(&b.env, 1);
     fill(&b, experts);
     warm(&b);
@@ -189,7 +191,7 @@ int main(int argc, char **argv)
     batch(&b);
     skep_beam_free(b.beam);
     fake_dht_free(b.dht);
-    skep_timers_fini(&b.env.timers);
+    skep_timers_fini(b.env.timers);
     printf("(check: %g)\n", b.sum);
     return 0;
 }

@@ -32,6 +32,7 @@ static uint64_t no_time(struct skep_env *env)
 struct run {
     struct counted counted;
     struct skep_env env;
+    struct skep_timers timers;
     struct fake_rpc rpc;
     struct skep_expert_caller *caller;
     struct skep_expert_call call;
@@ -73,7 +74,7 @@ static void on_done(struct skep_expert_call *call, int rc, skep_bytes text)
 /* Everything that happens later happens now. */
 static void run_timers(struct run *run)
 {
-    while (skep_timers_run(&run->env.timers, 0) > 0)
+    while (skep_timers_run(run->env.timers, 0) > 0)
         ;
 }
 
@@ -127,7 +128,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
     run.env.mem = &run.counted.mem;
     run.env.now_us = no_time;
-    skep_timers_init(&run.env.timers, run.env.mem);
+    run.env.timers = &run.timers;
+    skep_timers_init(run.env.timers, run.env.mem);
     fake_rpc_init(&run.rpc, &run.env);
     if (skep_expert_caller_new(&run.caller, &run.rpc.base) < 0)
         abort();
@@ -145,7 +147,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     skep_expert_call_fini(&run.call);
     skep_expert_caller_free(run.caller);
     fake_rpc_fini(&run.rpc);
-    skep_timers_fini(&run.env.timers);
+    skep_timers_fini(run.env.timers);
     if (run.counted.live != 0)
         abort();
     return 0;

@@ -170,7 +170,7 @@ static int64_t coarse_ticks(void)
 
 static bool has_due_timer(const skep_node *node)
 {
-    uint64_t next_us = skep_timers_next_us(&node->env->timers);
+    uint64_t next_us = skep_timers_next_us(node->env->timers);
 
     return next_us != SKEP_NEVER_US && next_us <= skep_env_now_us(node->env);
 }

@@ -512,7 +512,7 @@ static int start(struct skep_dht *dht, struct skep_dht_get *owner, const struct 
     skep_list_push_back(&dht->gets, &g->entry);
     owner->op.state = &g->head;
     rc = options->deadline_us > 0
-             ? skep_timer_start(&dht->env->timers, &g->deadline, options->deadline_us)
+             ? skep_timer_start(dht->env->timers, &g->deadline, options->deadline_us)
              : 0;
     if (rc == 0)
         rc = begin(g, keys);

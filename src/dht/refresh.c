@@ -80,7 +80,7 @@ void skep_dht_refresh_schedule(struct skep_dht *dht)
     at = skep_env_now_us(dht->env) + (delay > 0 ? (uint64_t)(SKEP_MIN(delay, 1e9) * 1e6) + 1 : 0);
     if (skep_timer_running(&dht->cache_timer) && dht->cache_timer.deadline_us <= at)
         return; /* it looks again when it fires */
-    (void)skep_timer_start(&dht->env->timers, &dht->cache_timer, at);
+    (void)skep_timer_start(dht->env->timers, &dht->cache_timer, at);
 }
 
 /* ---- the table ---- */

@@ -603,7 +603,7 @@ int skep_dht_store_start(struct skep_dht *dht, struct skep_dht_store *owner,
         rc = take_records(store, records, count);
     owner->cost = (struct skep_dht_cost){.keys = store->key_count};
     if (rc == 0 && options->deadline_us > 0)
-        rc = skep_timer_start(&dht->env->timers, &store->deadline, options->deadline_us);
+        rc = skep_timer_start(dht->env->timers, &store->deadline, options->deadline_us);
     /* Replicas of our own are stored at once, so nothing may be told before we return. */
     if (rc == 0)
         rc = skep_env_after(dht->env, &store->kick, 0);

@@ -17,13 +17,13 @@ int skep_env_after(struct skep_env *env, struct skep_timer *timer, uint64_t dela
     uint64_t now_us = skep_env_now_us(env);
 
     /* A delay that asks for the end of time must not wrap around to the past. */
-    return skep_timer_start(&env->timers, timer,
+    return skep_timer_start(env->timers, timer,
                             delay_us < SKEP_NEVER_US - now_us ? now_us + delay_us : SKEP_NEVER_US);
 }
 
 void skep_env_stop(struct skep_env *env, struct skep_timer *timer)
 {
-    skep_timer_stop(&env->timers, timer);
+    skep_timer_stop(env->timers, timer);
 }
 
 void skep_log(struct skep_env *env, enum skep_log_level level, const char *format, ...)

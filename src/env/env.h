@@ -19,7 +19,7 @@ struct skep_work {
 
 struct skep_env {
     const struct skep_mem *mem;
-    struct skep_timers timers;
+    struct skep_timers *timers;    /* of the loop; several envs may share them */
     enum skep_log_level log_level; /* what is less urgent than this is not even formatted */
 
     uint64_t (*now_us)(struct skep_env *env); /* monotonic; may be cached per loop turn */

@@ -74,7 +74,7 @@ static void arm(struct skep_conn *conn)
     if (at_us == SKEP_NEVER_US)
         skep_env_stop(conn->host->env, &conn->timer);
     else
-        (void)skep_timer_start(&conn->host->env->timers, &conn->timer, at_us);
+        (void)skep_timer_start(conn->host->env->timers, &conn->timer, at_us);
 }
 
 void skep_conn_deadline_came_nearer(struct skep_conn *conn)

@@ -159,7 +159,7 @@ static void move_on(struct skep_dial *dial)
         dial->deadline_us = now_us + SKEP_NEGOTIATE_TIMEOUT_US;
         next_us = dial->deadline_us;
     }
-    (void)skep_timer_start(&host->env->timers, &dial->timer, next_us);
+    (void)skep_timer_start(host->env->timers, &dial->timer, next_us);
 }
 
 static void on_time(struct skep_timer *timer)

@@ -20,7 +20,7 @@ static void timed_start(struct skep_stream *stream)
     stream->deadline_us = skep_env_now_us(host->env) + SKEP_NEGOTIATE_TIMEOUT_US;
     skep_list_push_back(&host->timed, &stream->timed_entry);
     if (!skep_timer_running(&host->timed_timer))
-        (void)skep_timer_start(&host->env->timers, &host->timed_timer, stream->deadline_us);
+        (void)skep_timer_start(host->env->timers, &host->timed_timer, stream->deadline_us);
 }
 
 static void timed_stop(struct skep_stream *stream)
@@ -120,7 +120,7 @@ void skep_stream_timed_fire(struct skep_timer *timer)
             SKEP_LIST_ITEM(host->timed.next, struct skep_stream, timed_entry);
 
         if (stream->deadline_us > now_us) {
-            (void)skep_timer_start(&host->env->timers, timer, stream->deadline_us);
+            (void)skep_timer_start(host->env->timers, timer, stream->deadline_us);
             return;
         }
         timed_stop(stream);

@@ -190,7 +190,7 @@ static int set_deadline(struct search *s, uint64_t deadline_us)
         return 0;
     }
     s->deadline.fire = on_deadline;
-    return skep_timer_start(&s->beam->env->timers, &s->deadline, deadline_us);
+    return skep_timer_start(s->beam->env->timers, &s->deadline, deadline_us);
 }
 
 /* @return a search that is not yet running; NULL: out of memory. */

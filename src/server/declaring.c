@@ -10,7 +10,7 @@ static void wait_for_next(struct skep_server_core *core)
     uint64_t now_us = skep_env_now_us(core->env), period_us = core->options.update_period_us;
     uint64_t next_us = core->declared_us + period_us;
 
-    if (skep_timer_start(&core->env->timers, &core->declare_timer, SKEP_MAX(next_us, now_us)) < 0)
+    if (skep_timer_start(core->env->timers, &core->declare_timer, SKEP_MAX(next_us, now_us)) < 0)
         skep_log(core->env, SKEP_LOG_ERROR, "out of memory: the experts are not declared again");
 }
 

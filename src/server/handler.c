@@ -174,7 +174,7 @@ static void on_unary(void *user, struct skep_rpc_request *unary)
 void skep_handler_turn_at(struct skep_handler *handler, uint64_t at_us)
 {
     if (at_us < handler->turn.deadline_us)
-        (void)skep_timer_start(&handler->rpc->env->timers, &handler->turn,
+        (void)skep_timer_start(handler->rpc->env->timers, &handler->turn,
                                at_us); /* it runs: cannot fail */
 }
 
@@ -182,7 +182,7 @@ static void on_turn(struct skep_timer *timer)
 {
     struct skep_handler *handler = SKEP_CONTAINER_OF(timer, struct skep_handler, turn);
 
-    (void)skep_timer_start(&handler->rpc->env->timers, timer,
+    (void)skep_timer_start(handler->rpc->env->timers, timer,
                            SKEP_NEVER_US); /* its place is still free */
     skep_handler_turn_at(handler, skep_handler_streams_turn(handler));
     if (handler->on_drained && skep_list_empty(&handler->requests)) {
@@ -324,7 +324,7 @@ int skep_handler_new(struct skep_handler **out, struct skep_rpc *rpc, struct ske
     skep_list_init(&handler->line);
     skep_list_init(&handler->moving);
     handler->turn.fire = on_turn;
-    rc = skep_timer_start(&rpc->env->timers, &handler->turn, SKEP_NEVER_US);
+    rc = skep_timer_start(rpc->env->timers, &handler->turn, SKEP_NEVER_US);
     if (rc == 0)
         rc = write_info(handler);
     if (rc == 0)

@@ -48,7 +48,7 @@ static struct skep_task *first_task(const struct skep_list *list)
 static void turn_at(struct skep_runtime *runtime, uint64_t at_us)
 {
     if (at_us < runtime->turn.deadline_us)
-        (void)skep_timer_start(&runtime->env->timers, &runtime->turn,
+        (void)skep_timer_start(runtime->env->timers, &runtime->turn,
                                at_us); /* it runs: cannot fail */
 }
 
@@ -380,7 +380,7 @@ static void on_turn(struct skep_timer *timer)
     struct skep_runtime *runtime = SKEP_CONTAINER_OF(timer, struct skep_runtime, turn);
     void (*on_idle)(void *user);
 
-    (void)skep_timer_start(&runtime->env->timers, timer,
+    (void)skep_timer_start(runtime->env->timers, timer,
                            SKEP_NEVER_US); /* its place is still free */
     give_out_due(runtime);
     start_all(runtime);
@@ -411,7 +411,7 @@ int skep_runtime_new(struct skep_runtime **out, struct skep_env *env, unsigned w
         runtime->slots[i].runtime = runtime;
     }
     runtime->turn.fire = on_turn;
-    if (skep_timer_start(&env->timers, &runtime->turn, SKEP_NEVER_US) < 0) {
+    if (skep_timer_start(env->timers, &runtime->turn, SKEP_NEVER_US) < 0) {
         skep_mem_free(env->mem, runtime);
         return SKEP_ENOMEM;
     }

@@ -72,7 +72,8 @@ void skep_sim_clock_init(struct skep_sim_clock *clock, const struct skep_mem *me
 {
     memset(clock, 0, sizeof *clock);
     clock->env.mem = mem;
-    skep_timers_init(&clock->env.timers, mem);
+    skep_timers_init(&clock->timers, mem);
+    clock->env.timers = &clock->timers;
     clock->env.log_level = SKEP_LOG_DEBUG;
     clock->env.now_us = now_us;
     clock->env.unix_s = unix_s;
@@ -88,17 +89,67 @@ void skep_sim_clock_init(struct skep_sim_clock *clock, const struct skep_mem *me
 void skep_sim_clock_fini(struct skep_sim_clock *clock)
 {
     skep_mem_free(clock->env.mem, clock->work);
-    skep_timers_fini(&clock->env.timers);
+    skep_timers_fini(clock->env.timers);
 }
+
+/* ---- environments of nodes whose wall clock is wrong ---- */
+
+static struct skep_sim_env *sim_env_of(struct skep_env *env)
+{
+    return SKEP_CONTAINER_OF(env, struct skep_sim_env, env);
+}
+
+static uint64_t env_now_us(struct skep_env *env)
+{
+    return sim_env_of(env)->clock->now_us;
+}
+
+static double env_unix_s(struct skep_env *env)
+{
+    struct skep_sim_env *own = sim_env_of(env);
+
+    return unix_s(&own->clock->env) + own->skew_s;
+}
+
+static int env_entropy(struct skep_env *env, void *out, size_t len)
+{
+    return entropy(&sim_env_of(env)->clock->env, out, len);
+}
+
+static void env_log(struct skep_env *env, enum skep_log_level level, const char *text)
+{
+    log_line(&sim_env_of(env)->clock->env, level, text);
+}
+
+static int env_work(struct skep_env *env, struct skep_work *item)
+{
+    return work(&sim_env_of(env)->clock->env, item);
+}
+
+void skep_sim_clock_env(struct skep_sim_clock *clock, struct skep_sim_env *out, double skew_s)
+{
+    *out = (struct skep_sim_env){.env = {.mem = clock->env.mem,
+                                         .timers = clock->env.timers,
+                                         .log_level = clock->env.log_level,
+                                         .now_us = env_now_us,
+                                         .unix_s = env_unix_s,
+                                         .entropy = env_entropy,
+                                         .log = env_log,
+                                         .work = env_work},
+                                 .clock = clock,
+                                 .skew_s = skew_s};
+}
+
+/* ---- running ---- */
 
 bool skep_sim_clock_step(struct skep_sim_clock *clock, uint64_t until_us)
 {
-    uint64_t next = skep_timers_next_us(&clock->env.timers);
+    uint64_t next = skep_timers_next_us(clock->env.timers);
 
     if (next == SKEP_NEVER_US || next > until_us)
         return false;
     clock->now_us = SKEP_MAX(clock->now_us, next);
-    clock->events += skep_timers_run(&clock->env.timers, clock->now_us);
+    clock->events += skep_timers_run(clock->env.timers, clock->now_us);
     return true;
 }
 

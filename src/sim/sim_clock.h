@@ -13,6 +13,7 @@
 
 struct skep_sim_clock {
     struct skep_env env;
+    struct skep_timers timers;
     uint64_t now_us;
     double unix_s_start;   /* the wall clock at now_us == 0 */
     struct skep_prng prng; /* env->entropy */
@@ -26,6 +27,16 @@ struct skep_sim_clock {
 
 void skep_sim_clock_init(struct skep_sim_clock *clock, const struct skep_mem *mem, uint64_t seed);
 void skep_sim_clock_fini(struct skep_sim_clock *clock);
+
+/** One more environment of the clock, for a node whose wall clock is wrong: time, timers, entropy, work and log are the clock's. */
+struct skep_sim_env {
+    struct skep_env env;
+    struct skep_sim_clock *clock;
+    double skew_s;
+};
+
+/** `out`, the caller's, outlives what is made with out->env, and the clock outlives both. Its unix_s is `skew_s` ahead of the clock's. */
+void skep_sim_clock_env(struct skep_sim_clock *clock, struct skep_sim_env *out, double skew_s);
 
 /** Move to the next deadline, at most to `until_us`, and fire what is due. @return false when nothing is due by then. */
 bool skep_sim_clock_step(struct skep_sim_clock *clock, uint64_t until_us);

@@ -120,7 +120,7 @@ static void arm(struct sim_link *sim)
     if (sim->gone || sim->state != CONNECTED || sim->paused || skep_list_empty(&sim->queue))
         return;
     next = SKEP_LIST_ITEM(sim->queue.next, struct segment, entry);
-    (void)skep_timer_start(&sim->net->env->timers, &sim->timer, next->due_us);
+    (void)skep_timer_start(sim->net->env->timers, &sim->timer, next->due_us);
 }
 
 /** Send a segment to `to`. @return 0 or SKEP_ENOMEM. */

@@ -181,7 +181,7 @@ static void send_back(struct flight *f, int rc, skep_bytes reply)
         net->stats.lost++;
         return;
     }
-    skep_timer_start(&net->clock->env.timers, &f->hop, skep_sim_arrival_us(net, f->to, f->from));
+    skep_timer_start(net->clock->env.timers, &f->hop, skep_sim_arrival_us(net, f->to, f->from));
 }
 
 static void arrive_at_handler(struct flight *f)
@@ -268,7 +268,7 @@ static int call_start(struct skep_rpc *rpc, struct skep_rpc_call *call,
 {
     struct sim_node *from = sim_node_of(rpc);
     struct skep_sim_net *net = from->net;
-    struct skep_timers *timers = &net->clock->env.timers;
+    struct skep_timers *timers = net->clock->env.timers;
     struct sim_node *to = skep_sim_node_of_peer(net, peer);
     uint64_t now = net->clock->now_us, patience = SKEP_MIN(timeout_us, SIM_LOST_AFTER_US);
     bool lost = skep_sim_faults_lost(&net->faults, &net->prng);

@@ -154,7 +154,7 @@ static void post_at(struct skep_rpc_stream *to, enum piece_kind kind, size_t byt
     *piece =
         (struct piece){.kind = kind, .timer.fire = on_piece, .to = to, .bytes = bytes, .rc = rc};
     skep_list_push_back(&c->pieces, &piece->entry);
-    if (skep_timer_start(&c->net->clock->env.timers, &piece->timer, at_us) < 0)
+    if (skep_timer_start(c->net->clock->env.timers, &piece->timer, at_us) < 0)
         break_channel(c, 0);
 }
 

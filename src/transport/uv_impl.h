@@ -11,6 +11,7 @@ struct skep_uv_work;
 
 struct skep_uv_loop {
     struct skep_env env;             /* first: env callbacks cast back */
+    struct skep_timers timers;       /* env.timers */
     struct skep_transport transport; /* TCP */
     uv_loop_t uv;
     uv_timer_t deadline; /* the only one: armed for the next skep timer */

@@ -98,13 +98,14 @@ int skep_uv_loop_new(struct skep_uv_loop **out, const struct skep_mem *mem)
     uv_timer_init(&loop->uv, &loop->deadline);
     ignore_sigpipe();
     loop->env = (struct skep_env){.mem = mem,
+                                  .timers = &loop->timers,
                                   .log_level = SKEP_LOG_WARNING,
                                   .now_us = now_us,
                                   .unix_s = unix_s,
                                   .entropy = entropy,
                                   .work = skep_uv_work_start};
     loop->workers_max = WORKERS;
-    skep_timers_init(&loop->env.timers, mem);
+    skep_timers_init(&loop->timers, mem);
     skep_uv_tcp_init(loop);
     loop->transport.links_max = links_max();
     *out = loop;
@@ -128,7 +129,7 @@ void skep_uv_loop_free(struct skep_uv_loop *loop)
     /* Links and listeners were closed by their owners; here their handles come to their end. */
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     uv_loop_close(&loop->uv);
-    skep_timers_fini(&loop->env.timers);
+    skep_timers_fini(loop->env.timers);
     skep_mem_free(loop->env.mem, loop);
 }
 
@@ -144,7 +145,7 @@ struct skep_transport *skep_uv_loop_tcp(struct skep_uv_loop *loop)
 
 static void run_timers(struct skep_uv_loop *loop)
 {
-    struct skep_timers *timers = &loop->env.timers;
+    struct skep_timers *timers = loop->env.timers;
 
     for (int i = 0; i < TIMER_PASSES_MAX; i++)
         if (skep_timers_next_us(timers) == SKEP_NEVER_US ||
@@ -155,7 +156,7 @@ static void run_timers(struct skep_uv_loop *loop)
 /** Milliseconds to wait, rounded up; -1: for ever. */
 static int64_t wait_ms(struct skep_uv_loop *loop, uint64_t max_wait_us)
 {
-    uint64_t next_us = skep_timers_next_us(&loop->env.timers);
+    uint64_t next_us = skep_timers_next_us(loop->env.timers);
     uint64_t wait_us = max_wait_us;
 
     if (next_us != SKEP_NEVER_US && max_wait_us > 0) {

@@ -25,7 +25,7 @@ static void on_fire(struct skep_timer *timer)
     fired[fired_count++] = probe->number;
     if (probe->again > 0) {
         probe->again--;
-        assert_int_equal(skep_timer_start(&probe->env->env.timers, timer, probe->again_at_us), 0);
+        assert_int_equal(skep_timer_start(probe->env->env.timers, timer, probe->again_at_us), 0);
     }
 }
 
@@ -71,12 +71,12 @@ static void a_restarted_timer_moves_and_fires_once(void **state)
     assert_int_equal(skep_env_after(&env.env, &b.timer, 20), 0);
     assert_int_equal(skep_env_after(&env.env, &a.timer, 20),
                      0); /* now behind b, though it was started first */
-    assert_int_equal(skep_timers_next_us(&env.env.timers), 20);
+    assert_int_equal(skep_timers_next_us(env.env.timers), 20);
     test_env_advance(&env, 100);
     assert_int_equal(fired_count, 2);
     assert_int_equal(fired[0], 2);
     assert_int_equal(fired[1], 1);
-    assert_true(skep_timers_next_us(&env.env.timers) == SKEP_NEVER_US);
+    assert_true(skep_timers_next_us(env.env.timers) == SKEP_NEVER_US);
     test_env_fini(&env);
 }
 
@@ -89,10 +89,10 @@ static void a_zero_delay_does_not_keep_the_loop(void **state)
     test_env_init(&env, 1);
     assert_int_equal(skep_env_after(&env.env, &again.timer, 0), 0);
     for (size_t turn = 1; turn <= 4; turn++) {
-        assert_int_equal(skep_timers_run(&env.env.timers, env.now_us), 1);
+        assert_int_equal(skep_timers_run(env.env.timers, env.now_us), 1);
         assert_int_equal(fired_count, turn);
     }
-    assert_int_equal(skep_timers_run(&env.env.timers, env.now_us), 0);
+    assert_int_equal(skep_timers_run(env.env.timers, env.now_us), 0);
     test_env_fini(&env);
 }
 
@@ -105,10 +105,10 @@ static void a_timer_that_restarts_in_the_past_does_not_starve_those_due_later(vo
 
     (void)state;
     test_env_init(&env, 1);
-    assert_int_equal(skep_timer_start(&env.env.timers, &past.timer, 10), 0);
-    assert_int_equal(skep_timer_start(&env.env.timers, &due.timer, 20), 0);
+    assert_int_equal(skep_timer_start(env.env.timers, &past.timer, 10), 0);
+    assert_int_equal(skep_timer_start(env.env.timers, &due.timer, 20), 0);
     env.now_us = 30;
-    assert_int_equal(skep_timers_run(&env.env.timers, env.now_us), 2);
+    assert_int_equal(skep_timers_run(env.env.timers, env.now_us), 2);
     assert_int_equal(fired[1], 2);
     skep_env_stop(&env.env, &past.timer);
     test_env_fini(&env);
@@ -123,8 +123,8 @@ static void a_delay_without_end_never_fires(void **state)
     test_env_init(&env, 1);
     env.now_us = 1000;
     assert_int_equal(skep_env_after(&env.env, &a.timer, SKEP_NEVER_US), 0);
-    assert_int_equal(skep_timers_run(&env.env.timers, env.now_us), 0);
-    assert_true(skep_timers_next_us(&env.env.timers) == SKEP_NEVER_US);
+    assert_int_equal(skep_timers_run(env.env.timers, env.now_us), 0);
+    assert_true(skep_timers_next_us(env.env.timers) == SKEP_NEVER_US);
     skep_env_stop(&env.env, &a.timer);
     skep_env_stop(&env.env, &a.timer); /* harmless */
     test_env_fini(&env);

@@ -17,8 +17,8 @@ static int live_through(const struct skep_mem *mem, void *unused)
     test_env_init(&world.env, 1);
     world.env.env.mem = mem;
     skep_map_set_mem(mem);
-    skep_timers_fini(&world.env.env.timers);
-    skep_timers_init(&world.env.env.timers, mem);
+    skep_timers_fini(world.env.env.timers);
+    skep_timers_init(world.env.env.timers, mem);
     user_init(&user);
     asked_init(&ping);
     asked_init(&found);
@@ -53,7 +53,7 @@ out:
         skep_identity_fini(&world.nodes[i].identity);
     }
     skep_sim_net_free(world.net);
-    skep_timers_fini(&world.env.env.timers);
+    skep_timers_fini(world.env.env.timers);
     skep_map_set_mem(&skep_mem_std);
     service_fini(&service);
     user_fini(&user);

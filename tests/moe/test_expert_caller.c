@@ -579,9 +579,9 @@ static int calls_with(const struct skep_mem *mem, void *user)
 
     (void)user;
     test_env_init(&world.env, 1);
-    skep_timers_fini(&world.env.env.timers);
+    skep_timers_fini(world.env.env.timers);
     world.env.env.mem = mem;
-    skep_timers_init(&world.env.env.timers, mem);
+    skep_timers_init(world.env.env.timers, mem);
     skep_map_set_mem(mem);
     fake_rpc_init(&world.rpc, &world.env.env);
     rc = skep_expert_caller_new(&world.caller, &world.rpc.base);
@@ -594,7 +594,7 @@ static int calls_with(const struct skep_mem *mem, void *user)
     skep_expert_caller_free(world.caller);
     fake_rpc_fini(&world.rpc);
     skep_map_set_mem(&skep_mem_std);
-    skep_timers_fini(&world.env.env.timers);
+    skep_timers_fini(world.env.env.timers);
     return rc;
 }
 

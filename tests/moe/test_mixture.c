@@ -987,10 +987,10 @@ static void stopped_at_any_moment_it_leaves_nothing(void **state)
 
             if (pass.ends > 0 && !back.backward.state)
                 assert_int_equal(backward_start(&pass, &back, &input, 1, 0), 0);
-            if ((next = skep_timers_next_us(&world.env.env.timers)) == SKEP_NEVER_US)
+            if ((next = skep_timers_next_us(world.env.env.timers)) == SKEP_NEVER_US)
                 break;
             world.env.now_us = SKEP_MAX(world.env.now_us, next);
-            skep_timers_run(&world.env.env.timers, world.env.now_us);
+            skep_timers_run(world.env.env.timers, world.env.now_us);
         }
         skep_mixer_backward_fini(&back.backward);
         skep_mixer_forward_fini(&pass.forward);
@@ -1017,9 +1017,9 @@ static int pass_with(const struct skep_mem *mem, void *user)
     set_up(&world, 4, 2);
     RULES(&world, {"e.0", {.rc = SKEP_ELOST}}, {NULL, {.type = SKEP_FLOAT16}});
     fake_dht_fetch_all(world.dht);
-    skep_timers_fini(&world.env.env.timers);
+    skep_timers_fini(world.env.env.timers);
     world.env.env.mem = mem;
-    skep_timers_init(&world.env.env.timers, mem);
+    skep_timers_init(world.env.env.timers, mem);
     world.options.spares = 2;
     world.options.detect_anomalies = true;
     world.options.is_switch = *is_switch;
@@ -1036,7 +1036,7 @@ static int pass_with(const struct skep_mem *mem, void *user)
     if (world.beam)
         skep_beam_free(world.beam);
     fake_dht_free(world.dht);
-    skep_timers_fini(&world.env.env.timers);
+    skep_timers_fini(world.env.env.timers);
     return rc;
 }
 

@@ -374,9 +374,9 @@ static void what_an_answer_submits_waits_for_the_next_turn(void **state)
     job_init(&world, &jobs[0], 'a', 1, 0);
     jobs[0].then = &then;
     submit(&world, &jobs[0], 0, false);
-    assert_int_equal(skep_timers_run(&world.env.env.timers, world.env.now_us), 1);
+    assert_int_equal(skep_timers_run(world.env.env.timers, world.env.now_us), 1);
     assert_string_equal(world.ended, "a");
-    assert_int_equal(skep_timers_run(&world.env.env.timers, world.env.now_us), 1);
+    assert_int_equal(skep_timers_run(world.env.env.timers, world.env.now_us), 1);
     assert_string_equal(world.ended, "az");
     world_fini(&world);
 }

@@ -325,6 +325,53 @@ static void work_ends_on_a_later_turn(void **state)
     end();
 }
 
+struct alarm {
+    struct skep_timer timer;
+    int number;
+};
+
+static int rang[4];
+static size_t rang_count;
+
+static void on_alarm(struct skep_timer *timer)
+{
+    rang[rang_count++] = SKEP_CONTAINER_OF(timer, struct alarm, timer)->number;
+}
+
+static void a_second_environment_shares_all_but_the_wall_clock(void **state)
+{
+    struct alarm alarms[3] = {
+        {{.fire = on_alarm}, 0}, {{.fire = on_alarm}, 1}, {{.fire = on_alarm}, 2}};
+    struct job job = {.work = {.job = on_job, .done = on_job_done}, .dones = 1};
+    struct skep_sim_env ahead, behind;
+    uint64_t first, second;
+
+    (void)state;
+    begin(&plain);
+    rang_count = 0;
+    skep_sim_clock_env(&clock, &ahead, 90);
+    skep_sim_clock_env(&clock, &behind, -2.5);
+    assert_int_equal(skep_env_after(&behind.env, &alarms[2].timer, 1000), 0);
+    assert_int_equal(skep_env_after(&ahead.env, &alarms[0].timer, 1000), 0);
+    assert_int_equal(skep_env_after(&clock.env, &alarms[1].timer, 1000), 0);
+    assert_int_equal(ahead.env.work(&ahead.env, &job.work), 0);
+    skep_sim_clock_run_for(&clock, 1000);
+    assert_int_equal(rang_count, 3);
+    assert_int_equal(rang[0], 2); /* in the order they were started, whoever did */
+    assert_int_equal(rang[1], 0);
+    assert_int_equal(rang[2], 1);
+    assert_int_equal(job.dones, 2);
+    assert_int_equal(skep_env_now_us(&ahead.env), clock.now_us);
+    assert_true(skep_env_unix_s(&ahead.env) == skep_env_unix_s(&clock.env) + 90);
+    assert_true(skep_env_unix_s(&behind.env) == skep_env_unix_s(&clock.env) - 2.5);
+    first = skep_env_random(&ahead.env);
+    second = skep_env_random(&clock.env);
+    skep_prng_init(&clock.prng, 1);
+    assert_true(first == skep_env_random(&clock.env)); /* one source */
+    assert_true(second == skep_env_random(&behind.env));
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +386,7 @@ int main(void)
         cmocka_unit_test(round_trips_are_the_same_both_ways_and_in_their_range),
         cmocka_unit_test(sessions_last_their_mean_on_average),
         cmocka_unit_test(work_ends_on_a_later_turn),
+        cmocka_unit_test(a_second_environment_shares_all_but_the_wall_clock),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -224,12 +224,13 @@ void test_env_init(struct test_env *env, uint64_t seed)
     env->env.entropy = env_entropy;
     env->env.log = env_log;
     env->env.work = env_work;
-    skep_timers_init(&env->env.timers, env->env.mem);
+    env->env.timers = &env->timers;
+    skep_timers_init(&env->timers, env->env.mem);
 }
 
 void test_env_fini(struct test_env *env)
 {
-    skep_timers_fini(&env->env.timers);
+    skep_timers_fini(env->env.timers);
     if (env->mem.live != 0)
         fail_msg("%zu blocks (%zu bytes) were left behind", env->mem.live, env->mem.live_bytes);
 }
@@ -239,14 +240,14 @@ void test_env_advance(struct test_env *env, uint64_t us)
     uint64_t end = env->now_us + us;
 
     for (size_t turns = 0;; turns++) {
-        uint64_t next = skep_timers_next_us(&env->env.timers);
+        uint64_t next = skep_timers_next_us(env->env.timers);
 
         if (next > end)
             break;
         if (turns == TURNS_MAX)
             fail_msg("timers fired %zu times without the clock reaching its end", turns);
         env->now_us = SKEP_MAX(env->now_us, next);
-        skep_timers_run(&env->env.timers, env->now_us);
+        skep_timers_run(env->env.timers, env->now_us);
     }
     env->now_us = end;
 }

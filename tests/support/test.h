@@ -48,6 +48,7 @@ void test_each_allocation_fails(int (*body)(const struct skep_mem *mem, void *us
 /** An environment with a hand-set clock, seeded entropy and no threads: work runs at once, done on the next run. */
 struct test_env {
     struct skep_env env;
+    struct skep_timers timers;
     struct test_mem mem;
     struct skep_prng prng;
     uint64_t now_us;
