@@ -30,7 +30,7 @@ struct skep_cmd {
 /* One file a subcommand. */
 extern const struct skep_cmd skep_cmd_node, skep_cmd_id, skep_cmd_ping, skep_cmd_store,
     skep_cmd_get, skep_cmd_declare, skep_cmd_experts, skep_cmd_find, skep_cmd_successors,
-    skep_cmd_call, skep_cmd_serve, skep_cmd_swarm;
+    skep_cmd_call, skep_cmd_serve, skep_cmd_swarm, skep_cmd_sim;
 
 /** The options that many subcommands have, filled by skep_cmd_parse(); a process runs one subcommand. */
 struct skep_cmd_common {

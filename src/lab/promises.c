@@ -18,8 +18,8 @@ static void look(struct skep_lab_run *run)
         if (wrong)
             skep_lab_wrong(run, "node %zu: %s", i, wrong);
     }
-    if (run->swarm.clock.env.timers.heap.count > run->swarm.count * TIMERS_PER_NODE_MAX)
-        skep_lab_wrong(run, "%zu timers run", run->swarm.clock.env.timers.heap.count);
+    if (run->swarm.clock.env.timers->count > run->swarm.count * TIMERS_PER_NODE_MAX)
+        skep_lab_wrong(run, "%zu timers run", run->swarm.clock.env.timers->count);
 }
 
 static void on_watch(struct skep_timer *timer)
