@@ -159,7 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    struct skep_sim_faults faults = {.rtt_us_min = 1000, .rtt_us_max = 1000};
+    struct skep_sim_faults faults = {.latency = {.median_us = 1000}};
     struct skep_sim_clock clock;
     struct skep_sim_net *net;
     struct skep_dht_options options;

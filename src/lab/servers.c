@@ -79,7 +79,9 @@ static void live(struct server *s)
 
     if (s->run->scenario->session_us > 0)
         skep_env_after(&swarm->clock.env, &s->session_timer,
-                       skep_sim_faults_session_us(&s->run->prng, s->run->scenario->session_us));
+                       skep_sim_session_us(
+                           &s->run->prng,
+                           &(struct skep_sim_session){.median_us = s->run->scenario->session_us}));
 }
 
 static void on_session_over(struct skep_timer *timer)

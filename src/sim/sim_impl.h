@@ -58,6 +58,9 @@ bool skep_sim_connected(struct skep_sim_net *net, const struct sim_node *a,
 uint64_t skep_sim_arrival_us(struct skep_sim_net *net, struct sim_node *from, struct sim_node *to);
 uint64_t skep_sim_pair_rtt_us(const struct skep_sim_net *net, const struct sim_node *a,
                               const struct sim_node *b);
+/** After how long a caller knows that nobody answers at an address. @param to  NULL: it is nobody's. */
+uint64_t skep_sim_try_us(const struct skep_sim_net *net, const struct sim_node *from,
+                         const struct sim_node *to);
 
 /* ---- sim_stream.c ---- */
 

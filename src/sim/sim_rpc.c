@@ -86,7 +86,15 @@ static struct sim_link *find_link(struct skep_sim_net *net, const struct sim_nod
 uint64_t skep_sim_pair_rtt_us(const struct skep_sim_net *net, const struct sim_node *a,
                               const struct sim_node *b)
 {
-    return skep_sim_faults_rtt_us(&net->faults, net->seed, a->index, b->index);
+    return skep_sim_latency_us(&net->faults.latency, net->seed, a->index, b->index);
+}
+
+/* As if the address that nobody answers at were a node's that is not there. */
+uint64_t skep_sim_try_us(const struct skep_sim_net *net, const struct sim_node *from,
+                         const struct sim_node *to)
+{
+    return skep_sim_latency_us(&net->faults.latency, net->seed, from->index,
+                               to ? to->index : UINT32_MAX);
 }
 
 /* When a message from `from` to `to` arrives; the first one pays the handshake. */
@@ -291,7 +299,7 @@ static int call_start(struct skep_rpc *rpc, struct skep_rpc_call *call,
     if (rc == 0 && (!to || (to->unreachable && !find_link(net, from, to, false)))) {
         f->state = RETURNING; /* nobody knows an address that answers */
         f->reply_rc = SKEP_EUNREACH;
-        rc = skep_timer_start(timers, &f->hop, now + net->faults.rtt_us_max);
+        rc = skep_timer_start(timers, &f->hop, now + skep_sim_try_us(net, from, to));
     } else if (rc == 0 && !lost) {
         rc = skep_timer_start(timers, &f->hop, skep_sim_arrival_us(net, from, to));
     }
@@ -401,7 +409,7 @@ static void on_dialled(struct skep_timer *timer)
 static uint64_t dial_outcome(struct dialling *d, uint64_t timeout_us)
 {
     struct skep_sim_net *net = d->from->net;
-    uint64_t rtt = d->to ? skep_sim_pair_rtt_us(net, d->from, d->to) : net->faults.rtt_us_min;
+    uint64_t rtt = skep_sim_try_us(net, d->from, d->to);
     uint64_t arrives;
 
     if (d->to &&

@@ -379,7 +379,7 @@ static int refusal(struct sim_node *from, struct sim_node *to, uint64_t *after_u
 
     *after_us = SKEP_DIAL_TIMEOUT_US;
     if (!to || (to->unreachable && !connected)) {
-        *after_us = net->faults.rtt_us_max;
+        *after_us = skep_sim_try_us(net, from, to);
         return SKEP_EUNREACH;
     }
     if (to->state == SKEP_SIM_REFUSING) {

@@ -521,7 +521,7 @@ static void not_found_is_not_an_answer_when_the_holders_are_silent(void **state)
 static void a_deadline_ends_a_get_in_time_and_late_answers_warm_the_cache(void **state)
 {
     struct skep_dht_options defaults;
-    struct skep_sim_faults slow = {.rtt_us_min = 100000, .rtt_us_max = 100000};
+    struct skep_sim_faults slow = {.latency = {.median_us = 100000}};
     struct skep_dht_get_options options = {0};
     struct skep_dht_store_options others = {.exclude_self = true};
     struct skep_dht_record record;
@@ -589,7 +589,7 @@ static size_t near_holders(const struct skep_dht_id *key, size_t count)
 static void what_a_search_learns_does_not_hide_slow_nodes_from_other_keys(void **state)
 {
     static const struct skep_sim_faults far = {
-        .rtt_us_min = 100000, .rtt_us_max = 100000, .handshake_rounds = 8};
+        .latency = {.median_us = 100000}, .handshake_rounds = 8};
     enum { KEYS = 200 };
     static struct skep_dht_record records[KEYS];
     struct skep_dht_options options;

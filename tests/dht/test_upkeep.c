@@ -685,7 +685,7 @@ static int act(struct stage *stage)
 
 static int join_store_and_get(const struct skep_mem *mem, void *user)
 {
-    struct skep_sim_faults faults = {.rtt_us_min = 1000, .rtt_us_max = 1000};
+    struct skep_sim_faults faults = {.latency = {.median_us = 1000}};
     struct stage stage = {0};
     int rc;
 

@@ -652,7 +652,7 @@ static void options_that_make_no_sense_are_refused_in_a_sentence(void **state)
 /* A server of its own, without a swarm. */
 static int attempt(const struct skep_mem *mem, void *user)
 {
-    static const struct skep_sim_faults calm = {.rtt_us_min = 1000, .rtt_us_max = 1000};
+    static const struct skep_sim_faults calm = {.latency = {.median_us = 1000}};
     struct skep_server_core_options options = options_of("quiet");
     struct skep_sim_clock clock;
     struct skep_sim_net *net = NULL;

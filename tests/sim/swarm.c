@@ -14,7 +14,7 @@ static void keep_log(struct skep_sim_clock *clock, enum skep_log_level level, co
 void swarm_init(struct swarm *swarm, const struct skep_mem *mem, uint64_t seed,
                 const struct skep_sim_faults *faults)
 {
-    static const struct skep_sim_faults calm = {.rtt_us_min = 1000, .rtt_us_max = 1000};
+    static const struct skep_sim_faults calm = {.latency = {.median_us = 1000}};
 
     memset(swarm, 0, sizeof *swarm);
     skep_sim_clock_init(&swarm->clock, mem, seed);

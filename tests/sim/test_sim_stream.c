@@ -105,7 +105,7 @@ static void on_plain(void *user, struct skep_rpc_stream *stream, const struct sk
 }
 
 static const struct skep_sim_faults plain = {
-    .rtt_us_min = 1000, .rtt_us_max = 1000, .handshake_rounds = 3};
+    .latency = {.median_us = 1000}, .handshake_rounds = 3};
 
 static void begin(const struct skep_sim_faults *faults)
 {
