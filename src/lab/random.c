@@ -27,6 +27,12 @@ static void draw_grid(struct skep_lab_scenario *s, struct skep_prng *prng)
 
 static void draw_network(struct skep_lab_scenario *s, struct skep_prng *prng)
 {
+    if (chance(prng, 2))
+        s->faults.latency = skep_sim_latency_uniform(1, between(prng, 1, 200 * SKEP_SIM_MS));
+    else
+        s->faults.latency = skep_sim_latency_lognormal(between(prng, 1, 200 * SKEP_SIM_MS),
+                                                       (uint32_t)between(prng, 0, 1000));
+    s->skew_us = chance(prng, 2) ? between(prng, 0, SKEP_SIM_SECOND) : 0;
     s->faults.jitter_us = chance(prng, 2) ? between(prng, 1, 50 * SKEP_SIM_MS) : 0;
     s->faults.loss_ppm = chance(prng, 2) ? (uint32_t)between(prng, 0, 50000) : 0;
     s->faults.handshake_rounds = (uint32_t)between(prng, 0, 4);
@@ -50,7 +56,12 @@ static void draw_time(struct skep_lab_scenario *s, struct skep_prng *prng)
 {
     s->duration_us = between(prng, 60, 240) * SKEP_SIM_SECOND;
     s->declare_every_us = between(prng, 20, 60) * SKEP_SIM_SECOND;
-    s->session_us = chance(prng, 4) ? 0 : between(prng, 300, 3600) * SKEP_SIM_SECOND;
+    if (!chance(prng, 4)) {
+        s->session.median_us = between(prng, 300, 3600) * SKEP_SIM_SECOND;
+        s->session.kind =
+            chance(prng, 2) ? SKEP_SIM_SESSION_EXPONENTIAL : SKEP_SIM_SESSION_LOGNORMAL;
+        s->session.sigma_milli = (uint32_t)between(prng, 0, 1500);
+    }
     if (chance(prng, 4)) {
         s->partition_ppm = (uint32_t)between(prng, 1, 900000);
         s->partition_us = between(prng, 1, 60) * SKEP_SIM_SECOND;

@@ -24,6 +24,7 @@ void skep_lab_scenario_default(struct skep_lab_scenario *s)
                                     .searchers = 10,
                                     .beam_size = 4};
     skep_sim_faults_default(&s->faults);
+    s->faults.latency = skep_sim_latency_lognormal(80 * SKEP_SIM_MS, 500);
     skep_dht_options_default(&s->node);
 }
 
@@ -42,7 +43,7 @@ int skep_lab_scenario_check(const struct skep_lab_scenario *s, const char **why)
         *why = "more nodes are dead than there are";
     else if (s->client_ppm >= 1000000)
         *why = "somebody must be reachable";
-    else if ((s->session_us > 0 || s->partition_ppm > 0) && s->duration_us == 0)
+    else if ((s->session.median_us > 0 || s->partition_ppm > 0) && s->duration_us == 0)
         *why = "nodes that come and go, and partitions, need time that passes";
     else if (s->duration_us > 0 && s->declare_every_us == 0)
         *why = "while time passes, experts must be declared again";
@@ -127,7 +128,7 @@ static int join(struct skep_lab_run *run)
 static int build(struct skep_lab_run *run)
 {
     const struct skep_lab_scenario *s = run->scenario;
-    int rc = skep_lab_swarm_init(&run->swarm, run->mem, s->seed, &s->faults);
+    int rc = skep_lab_swarm_init(&run->swarm, run->mem, s->seed, &s->faults, s->skew_us);
 
     if (rc == 0)
         rc = skep_lab_world_init(&run->world, run->mem, s->dims, s->grid, s->experts,

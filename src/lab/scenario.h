@@ -20,6 +20,7 @@ struct skep_lab_scenario {
     struct skep_sim_faults faults;
     uint32_t
         dead_ppm; /* of the full members: silent from the start, and still in everybody's table */
+    uint64_t skew_us;    /* wall clocks are wrong by up to so much, either way */
     uint32_t client_ppm; /* of all members: cannot be reached, hold nothing, but serve experts */
 
     /* searches */
@@ -33,7 +34,8 @@ struct skep_lab_scenario {
 
     /* time passes: 0: it does not, and the searches follow one another */
     uint64_t duration_us;
-    uint64_t session_us; /* median life of a full member, who is replaced at once; 0: for ever */
+    struct skep_sim_session
+        session;               /* a member's life, who is replaced at once; median 0: for ever */
     uint64_t declare_every_us; /* each expert is declared so often, for twice as long */
     uint32_t
         partition_ppm; /* of the members are cut off from the others, once a third of the time has passed … */

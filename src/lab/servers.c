@@ -75,13 +75,11 @@ static void on_joined(void *user, uint32_t member)
 
 static void live(struct server *s)
 {
-    struct skep_lab_swarm *swarm = &s->run->swarm;
+    const struct skep_sim_session *session = &s->run->scenario->session;
 
-    if (s->run->scenario->session_us > 0)
-        skep_env_after(&swarm->clock.env, &s->session_timer,
-                       skep_sim_session_us(
-                           &s->run->prng,
-                           &(struct skep_sim_session){.median_us = s->run->scenario->session_us}));
+    if (session->median_us > 0)
+        skep_env_after(&s->run->swarm.clock.env, &s->session_timer,
+                       skep_sim_session_us(&s->run->prng, session));
 }
 
 static void on_session_over(struct skep_timer *timer)

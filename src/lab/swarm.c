@@ -15,9 +15,9 @@ struct joining {
 };
 
 int skep_lab_swarm_init(struct skep_lab_swarm *swarm, const struct skep_mem *mem, uint64_t seed,
-                        const struct skep_sim_faults *faults)
+                        const struct skep_sim_faults *faults, uint64_t skew_us)
 {
-    *swarm = (struct skep_lab_swarm){.mem = mem};
+    *swarm = (struct skep_lab_swarm){.mem = mem, .skew_us = skew_us};
     skep_sim_clock_init(&swarm->clock, mem, seed);
     swarm->clock.env.log_level = SKEP_LOG_ERROR;
     skep_prng_init(&swarm->prng, seed ^ 0x7377);
@@ -42,6 +42,8 @@ void skep_lab_swarm_fini(struct skep_lab_swarm *swarm)
         free_joining(SKEP_LIST_ITEM(swarm->joining.next, struct joining, entry));
     for (size_t i = 0; i < swarm->count; i++)
         skep_dht_free(swarm->members[i].dht);
+    for (size_t i = 0; i < swarm->count; i++)
+        skep_mem_free(swarm->mem, swarm->members[i].env);
     skep_sim_net_free(swarm->net);
     skep_mem_free(swarm->mem, swarm->members);
     skep_mem_free(swarm->mem, swarm->living);
@@ -59,6 +61,22 @@ static int reserve(const struct skep_mem *mem, void **array, size_t *cap, size_t
         return SKEP_ENOMEM;
     *array = grown;
     *cap = wanted;
+    return 0;
+}
+
+/* A clock of its own, wrong by up to skew_us. */
+static int draw_clock(struct skep_lab_swarm *swarm, struct skep_lab_member *member)
+{
+    int64_t skew_us;
+
+    if (swarm->skew_us == 0)
+        return 0;
+    member->env = skep_mem_zalloc(swarm->mem, 1, sizeof *member->env);
+    if (!member->env)
+        return SKEP_ENOMEM;
+    skew_us =
+        (int64_t)skep_prng_below(&swarm->prng, 2 * swarm->skew_us + 1) - (int64_t)swarm->skew_us;
+    skep_sim_clock_env(&swarm->clock, member->env, (double)skew_us / 1e6);
     return 0;
 }
 
@@ -85,7 +103,10 @@ int skep_lab_swarm_add(struct skep_lab_swarm *swarm, const struct skep_dht_optio
     member.id = own.node_id;
     if (role == SKEP_LAB_CLIENT)
         skep_sim_net_set_reachable(swarm->net, skep_sim_net_index(member.rpc), false);
-    rc = skep_dht_new(&member.dht, &swarm->clock.env, member.rpc, &own);
+    rc = draw_clock(swarm, &member);
+    if (rc == 0)
+        rc = skep_dht_new(&member.dht, member.env ? &member.env->env : &swarm->clock.env,
+                          member.rpc, &own);
     *out = (uint32_t)swarm->count;
     swarm->members[swarm->count++] = member; /* also without a node: the net has it */
     return rc;
@@ -135,7 +156,9 @@ void skep_lab_swarm_kill(struct skep_lab_swarm *swarm, uint32_t index, enum skep
     leave_living(swarm, member);
     skep_sim_net_set_state(swarm->net, index, how);
     skep_dht_free(member->dht);
+    skep_mem_free(swarm->mem, member->env);
     member->dht = NULL;
+    member->env = NULL;
     member->joined = false;
 }
 

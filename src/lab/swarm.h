@@ -13,7 +13,8 @@ enum skep_lab_role { SKEP_LAB_FULL, SKEP_LAB_CLIENT };
 
 struct skep_lab_member {
     struct skep_rpc *rpc;
-    struct skep_dht *dht; /* NULL: it is dead */
+    struct skep_dht *dht;     /* NULL: it is dead */
+    struct skep_sim_env *env; /* NULL: its clock is right */
     struct skep_dht_id id;
     enum skep_lab_role role;
     bool joined;
@@ -25,6 +26,7 @@ struct skep_lab_swarm {
     struct skep_sim_clock clock;
     struct skep_sim_net *net;
     struct skep_prng prng;
+    uint64_t skew_us;
     struct skep_lab_member *members; /* [count], by their index in the net */
     size_t count, cap;
     uint32_t *living; /* [living_count]: full members that have joined and not died */
@@ -33,8 +35,9 @@ struct skep_lab_swarm {
     uint64_t joins_failed;    /* and tried again by way of somebody else */
 };
 
+/** @param skew_us  Members' wall clocks are wrong by up to so much, either way. @return 0, SKEP_ENOMEM. */
 int skep_lab_swarm_init(struct skep_lab_swarm *swarm, const struct skep_mem *mem, uint64_t seed,
-                        const struct skep_sim_faults *faults);
+                        const struct skep_sim_faults *faults, uint64_t skew_us);
 void skep_lab_swarm_fini(struct skep_lab_swarm *swarm);
 
 /** A member that knows nobody yet. @param options  NULL: the defaults; node id and client mode are set here. @return 0, SKEP_ENOMEM. */

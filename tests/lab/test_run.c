@@ -95,7 +95,7 @@ static void values_are_found_while_nodes_come_and_go(void **state)
     scenario.experts = 60;
     scenario.queries = 200;
     scenario.duration_us = 600 * SKEP_SIM_SECOND;
-    scenario.session_us = 600 * SKEP_SIM_SECOND;
+    scenario.session.median_us = 600 * SKEP_SIM_SECOND;
     scenario.declare_every_us = 30 * SKEP_SIM_SECOND;
     run(&scenario, &report);
     assert_true(report.deaths > 20);
