@@ -12,6 +12,8 @@ struct skep_sim_faults {
     uint64_t jitter_us;              /* added to each message, uniform below this */
     uint32_t loss_ppm;               /* of messages that never arrive */
     uint32_t handshake_rounds;       /* round trips of the first contact */
+    bool
+        warm; /* every pair is connected from the start, also those that could not dial each other */
 };
 
 /** 20 to 80 ms, no jitter, no loss, three round trips for the first contact. */

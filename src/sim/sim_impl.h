@@ -10,12 +10,22 @@
 /* What nothing is heard of for so long is given up: a call with no timeout of its own, a connection. */
 #define SIM_LOST_AFTER_US (40 * SKEP_SIM_SECOND)
 
+/* Indices are 24 bits, as those in the multiaddrs of nodes. */
+enum { SIM_NODES_MAX = 1 << 24 };
+
+/* The name of a method, once for the whole net: equal names are the same pointer. */
+struct sim_name {
+    struct sim_name *next;
+    uint64_t hash;
+    char text[];
+};
+
 struct sim_method {
     struct sim_method *next;
+    const struct sim_name *name;
     skep_rpc_handler *handler; /* or */
     skep_rpc_stream_handler *stream_handler;
     void *user;
-    char name[];
 };
 
 struct sim_node {
@@ -24,8 +34,16 @@ struct sim_node {
     uint32_t index, epoch, group;
     enum skep_sim_state state;
     bool unreachable;
-    struct sim_method *methods;
-    struct skep_list serving; /* calls at a handler of this node */
+    struct sim_method *methods; /* the one asked for last comes first */
+    struct skep_list serving;   /* calls at a handler of this node */
+    uint64_t calls_in;          /* that arrived */
+    uint64_t slow_us;           /* so much later each of its answers leaves */
+};
+
+struct sim_link;
+struct skep_sim_links {
+    struct sim_link *slots;
+    size_t count, cap;
 };
 
 struct skep_sim_net {
@@ -36,10 +54,11 @@ struct skep_sim_net {
     uint64_t seed;
     struct sim_node **nodes;
     size_t node_count, node_cap;
-    struct sim_link *links;
-    size_t link_count, link_cap;
+    struct sim_name *names;
+    struct skep_sim_links links;
     struct skep_list channels; /* sim_stream.c */
     struct skep_sim_net_stats stats;
+    uint64_t digest;
 };
 
 static inline struct sim_node *sim_node_of(struct skep_rpc *rpc)
@@ -49,7 +68,9 @@ static inline struct sim_node *sim_node_of(struct skep_rpc *rpc)
 
 /** The node a peer id belongs to; NULL: none. */
 struct sim_node *skep_sim_node_of_peer(struct skep_sim_net *net, const struct skep_peer_id *peer);
-struct sim_method *skep_sim_find_method(struct sim_node *node, const char *name);
+/** NULL: no memory. */
+const struct sim_name *skep_sim_name(struct skep_sim_net *net, const char *text);
+struct sim_method *skep_sim_find_method(struct sim_node *node, const struct sim_name *name);
 /** @return 0; SKEP_EEXIST, SKEP_ENOMEM. */
 int skep_sim_add_method(struct sim_node *node, const struct sim_method *like, const char *name);
 bool skep_sim_connected(struct skep_sim_net *net, const struct sim_node *a,
@@ -61,6 +82,21 @@ uint64_t skep_sim_pair_rtt_us(const struct skep_sim_net *net, const struct sim_n
 /** After how long a caller knows that nobody answers at an address. @param to  NULL: it is nobody's. */
 uint64_t skep_sim_try_us(const struct skep_sim_net *net, const struct sim_node *from,
                          const struct sim_node *to);
+
+enum skep_sim_event { SKEP_SIM_CALL, SKEP_SIM_REPLY, SKEP_SIM_OPEN, SKEP_SIM_MESSAGE };
+/** Count an event in the net's digest. @param to  NULL: nobody. */
+void skep_sim_note(struct skep_sim_net *net, enum skep_sim_event event, const struct sim_node *from,
+                   const struct sim_node *to, const struct sim_name *name, size_t len);
+
+/* ---- sim_links.c ---- */
+
+/** Since when, or from when, two nodes are connected; SKEP_NEVER_US: they are not. */
+uint64_t skep_sim_links_ready_us(const struct skep_sim_links *links, const struct sim_node *a,
+                                 const struct sim_node *b);
+/** @return 0 or SKEP_ENOMEM. */
+int skep_sim_links_add(struct skep_sim_net *net, const struct sim_node *a, const struct sim_node *b,
+                       uint64_t ready_us);
+void skep_sim_links_fini(struct skep_sim_net *net);
 
 /* ---- sim_stream.c ---- */
 

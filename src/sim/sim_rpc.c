@@ -5,26 +5,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Which pairs are connected, since or from when: open addressing, never shrunk, a pair of a dead epoch is never found. */
-struct sim_link {
-    uint64_t pair[2]; /* index << 32 | epoch of either, the smaller first; pair[1] == 0: free */
-    uint64_t ready_us;
-};
-
-/* GOING --arrives--> AT_HANDLER --reply, fail--> RETURNING --arrives--> freed; the caller may leave at any moment. */
+/* GOING --arrives--> AT_HANDLER --reply, fail--> RETURNING --arrives--> freed; the caller may leave at any moment.
+ * One timer: for what arrives, or for the caller's patience if that ends first or nothing will arrive. */
 struct flight {
-    enum { GOING, AT_HANDLER, RETURNING } state;
-    struct skep_timer hop, timeout;
+    struct skep_timer timer;
     struct skep_rpc_request request;
     struct skep_rpc_call *call; /* NULL: the caller has left */
     struct sim_node *from, *to;
     struct skep_list serving;
     struct sim_method *method; /* while AT_HANDLER */
-    const char *name;
+    const struct sim_name *name;
     uint8_t *reply;
-    size_t reply_len;
+    uint64_t deadline_us;
+    uint32_t reply_len;
+    uint32_t epochs; /* sum of both nodes' when they were connected at its start, else 0 */
     int reply_rc;
-    uint8_t data[]; /* the request, then the method's name */
+    enum { GOING, AT_HANDLER, RETURNING } state;
+    bool times_out; /* what the timer is for */
+    uint8_t data[]; /* the request */
 };
 
 struct dialling {
@@ -35,53 +33,6 @@ struct dialling {
 };
 
 /* ---- connections ---- */
-
-static size_t link_slot(const struct sim_link *links, size_t cap, const uint64_t pair[2])
-{
-    uint64_t hash = (pair[0] * 0x9e3779b97f4a7c15u ^ pair[1]) * 0xbf58476d1ce4e5b9u;
-    size_t slot = (size_t)(hash >> 20) & (cap - 1);
-
-    while (links[slot].pair[1] != 0 &&
-           (links[slot].pair[0] != pair[0] || links[slot].pair[1] != pair[1]))
-        slot = (slot + 1) & (cap - 1);
-    return slot;
-}
-
-static bool grow_links(struct skep_sim_net *net)
-{
-    size_t cap = net->link_cap > 0 ? net->link_cap * 2 : 64;
-    struct sim_link *grown = skep_mem_zalloc(net->mem, cap, sizeof *grown);
-
-    if (!grown)
-        return false;
-    for (size_t i = 0; i < net->link_cap; i++)
-        if (net->links[i].pair[1] != 0)
-            grown[link_slot(grown, cap, net->links[i].pair)] = net->links[i];
-    skep_mem_free(net->mem, net->links);
-    net->links = grown;
-    net->link_cap = cap;
-    return true;
-}
-
-static struct sim_link *find_link(struct skep_sim_net *net, const struct sim_node *a,
-                                  const struct sim_node *b, bool add)
-{
-    const struct sim_node *low = a->index < b->index ? a : b, *high = low == a ? b : a;
-    uint64_t pair[2] = {(uint64_t)low->index << 32 | low->epoch,
-                        (uint64_t)high->index << 32 | high->epoch};
-    struct sim_link *link;
-
-    if (net->link_cap < 2 * (net->link_count + 1) && !grow_links(net))
-        return NULL;
-    link = &net->links[link_slot(net->links, net->link_cap, pair)];
-    if (link->pair[1] == 0) {
-        if (!add)
-            return NULL;
-        memcpy(link->pair, pair, sizeof pair);
-        net->link_count++;
-    }
-    return link;
-}
 
 uint64_t skep_sim_pair_rtt_us(const struct skep_sim_net *net, const struct sim_node *a,
                               const struct sim_node *b)
@@ -100,15 +51,16 @@ uint64_t skep_sim_try_us(const struct skep_sim_net *net, const struct sim_node *
 /* When a message from `from` to `to` arrives; the first one pays the handshake. */
 uint64_t skep_sim_arrival_us(struct skep_sim_net *net, struct sim_node *from, struct sim_node *to)
 {
-    uint64_t rtt = skep_sim_pair_rtt_us(net, from, to), now = net->clock->now_us;
-    struct sim_link *link = find_link(net, from, to, false);
-    uint64_t ready = link ? link->ready_us : now + rtt * net->faults.handshake_rounds;
+    uint64_t rtt = skep_sim_pair_rtt_us(net, from, to), now = net->clock->now_us, ready = now;
 
-    if (!link && to->state == SKEP_SIM_ALIVE && from->group == to->group && !to->unreachable) {
-        link = find_link(net, from, to, true);
-        if (link)
-            link->ready_us = ready;
-        net->stats.handshakes++;
+    if (!net->faults.warm)
+        ready = skep_sim_links_ready_us(&net->links, from, to);
+    if (ready == SKEP_NEVER_US) {
+        ready = now + rtt * net->faults.handshake_rounds;
+        if (to->state == SKEP_SIM_ALIVE && from->group == to->group && !to->unreachable) {
+            (void)skep_sim_links_add(net, from, to, ready);
+            net->stats.handshakes++;
+        }
     }
     return SKEP_MAX(ready, now) + skep_sim_faults_delay_us(&net->faults, &net->prng, rtt);
 }
@@ -116,7 +68,45 @@ uint64_t skep_sim_arrival_us(struct skep_sim_net *net, struct sim_node *from, st
 bool skep_sim_connected(struct skep_sim_net *net, const struct sim_node *a,
                         const struct sim_node *b)
 {
-    return find_link(net, a, b, false) != NULL;
+    return net->faults.warm || skep_sim_links_ready_us(&net->links, a, b) != SKEP_NEVER_US;
+}
+
+/* ---- the digest ---- */
+
+static uint64_t fold(uint64_t sum, uint64_t v)
+{
+    sum = (sum ^ v) * 0x9e3779b97f4a7c15u;
+    return sum ^ sum >> 29;
+}
+
+void skep_sim_note(struct skep_sim_net *net, enum skep_sim_event event, const struct sim_node *from,
+                   const struct sim_node *to, const struct sim_name *name, size_t len)
+{
+    uint64_t sum = fold(net->digest, net->clock->now_us);
+
+    sum = fold(sum, (uint64_t)from->index << 32 | (to ? to->index : UINT32_MAX));
+    net->digest = fold(sum ^ name->hash, (uint64_t)len << 8 | (unsigned)event);
+}
+
+const struct sim_name *skep_sim_name(struct skep_sim_net *net, const char *text)
+{
+    struct sim_name *name = net->names;
+    size_t len = strlen(text);
+
+    while (name && strcmp(name->text, text) != 0)
+        name = name->next;
+    if (name)
+        return name;
+    name = skep_mem_alloc(net->mem, sizeof *name + len + 1);
+    if (!name)
+        return NULL;
+    memcpy(name->text, text, len + 1);
+    name->hash = 0;
+    for (size_t i = 0; i < len; i++)
+        name->hash = fold(name->hash, (uint8_t)text[i]);
+    name->next = net->names;
+    net->names = name;
+    return name;
 }
 
 /* ---- calls ---- */
@@ -127,44 +117,60 @@ static void free_flight(struct flight *f)
 
     if (f->call)
         f->call->state = NULL;
-    skep_env_stop(&net->clock->env, &f->hop);
-    skep_env_stop(&net->clock->env, &f->timeout);
+    skep_env_stop(&net->clock->env, &f->timer);
     skep_list_remove(&f->serving);
     skep_mem_free(net->mem, f->reply);
     skep_mem_free(net->mem, f);
 }
 
-/* The caller learns the end; the flight lives on while a handler has it. */
-static void tell_caller(struct flight *f, int rc, skep_bytes reply)
+/* Cannot fail once it has been started: a timer that runs is moved, and one that has just fired left its place. */
+static int arrive_at(struct flight *f, uint64_t at_us)
 {
-    struct skep_rpc_call *call = f->call;
-
-    f->call = NULL;
-    call->state = NULL;
-    skep_env_stop(&f->from->net->clock->env, &f->timeout);
-    call->done(call, rc, reply);
+    f->times_out = at_us >= f->deadline_us;
+    return skep_timer_start(f->from->net->clock->env.timers, &f->timer,
+                            SKEP_MIN(at_us, f->deadline_us));
 }
 
+/* Nothing will be heard of it. */
+static void lose(struct flight *f)
+{
+    (void)arrive_at(f, SKEP_NEVER_US);
+}
+
+/* The flight lives on while a handler has it. */
 static void caller_left(struct flight *f)
 {
     struct skep_sim_net *net = f->from->net;
 
+    f->call->state = NULL;
+    f->call = NULL;
     if (f->state != AT_HANDLER) {
         free_flight(f);
         return;
     }
-    skep_env_after(&net->clock->env, &f->hop,
+    skep_env_after(&net->clock->env, &f->timer,
                    skep_sim_faults_delay_us(&net->faults, &net->prng,
                                             skep_sim_pair_rtt_us(net, f->from, f->to)));
 }
 
-static void on_timeout(struct skep_timer *timer)
+static void time_out(struct flight *f)
 {
-    struct flight *f = SKEP_CONTAINER_OF(timer, struct flight, timeout);
+    struct skep_rpc_call *call = f->call;
 
     f->from->net->stats.timeouts++;
-    tell_caller(f, SKEP_ETIMEDOUT, (skep_bytes){0});
     caller_left(f);
+    call->done(call, SKEP_ETIMEDOUT, (skep_bytes){0});
+}
+
+static uint64_t return_us(const struct flight *f)
+{
+    struct skep_sim_net *net = f->from->net;
+
+    if (f->epochs == f->from->epoch + f->to->epoch) /* still connected: no need to look */
+        return net->clock->now_us +
+               skep_sim_faults_delay_us(&net->faults, &net->prng,
+                                        skep_sim_pair_rtt_us(net, f->from, f->to));
+    return skep_sim_arrival_us(net, f->to, f->from);
 }
 
 static void send_back(struct flight *f, int rc, skep_bytes reply)
@@ -177,19 +183,20 @@ static void send_back(struct flight *f, int rc, skep_bytes reply)
         free_flight(f);
         return;
     }
-    skep_env_stop(&net->clock->env, &f->hop);
     f->reply_rc = rc;
     f->reply = skep_mem_dup(net->mem, reply.data, reply.len);
-    f->reply_len = reply.len;
+    f->reply_len = (uint32_t)reply.len;
     net->stats.replies++;
     net->stats.bytes += reply.len;
+    skep_sim_note(net, SKEP_SIM_REPLY, f->to, f->from, f->name, reply.len);
     /* As on the wire: an answer that is too large is never heard. */
     if (!f->reply || reply.len > SKEP_UNARY_MESSAGE_MAX || f->to->state != SKEP_SIM_ALIVE ||
         skep_sim_faults_lost(&net->faults, &net->prng)) {
         net->stats.lost++;
+        lose(f);
         return;
     }
-    skep_timer_start(net->clock->env.timers, &f->hop, skep_sim_arrival_us(net, f->to, f->from));
+    (void)arrive_at(f, return_us(f) + f->to->slow_us);
 }
 
 static void arrive_at_handler(struct flight *f)
@@ -197,15 +204,17 @@ static void arrive_at_handler(struct flight *f)
     struct sim_node *to = f->to;
     struct sim_method *m;
 
-    if (f->from->group != to->group || to->state == SKEP_SIM_SILENT)
+    if (f->from->group != to->group || to->state == SKEP_SIM_SILENT) {
+        lose(f);
         return;
+    }
     if (to->state == SKEP_SIM_REFUSING) {
         f->state = RETURNING;
         f->reply_rc = SKEP_EREFUSED;
-        skep_env_after(&to->net->clock->env, &f->hop,
-                       skep_sim_pair_rtt_us(to->net, f->from, to) / 2);
+        (void)arrive_at(f, to->net->clock->now_us + skep_sim_pair_rtt_us(to->net, f->from, to) / 2);
         return;
     }
+    to->calls_in++;
     if (!(m = skep_sim_find_method(to, f->name)) || !m->handler) {
         send_back(f, SKEP_EPEER_UNSUPPORTED, (skep_bytes){0});
         return;
@@ -213,25 +222,39 @@ static void arrive_at_handler(struct flight *f)
     f->state = AT_HANDLER;
     f->method = m;
     skep_list_push_back(&to->serving, &f->serving);
+    lose(f); /* until it answers */
     m->handler(m->user, &f->request);
 }
 
-static void on_hop(struct skep_timer *timer)
+static void arrive_at_caller(struct flight *f)
 {
-    struct flight *f = SKEP_CONTAINER_OF(timer, struct flight, hop);
+    struct skep_rpc_call *call = f->call;
 
+    if (f->from->group != f->to->group) {
+        lose(f);
+        return;
+    }
+    f->call = NULL;
+    call->state = NULL;
+    call->done(call, f->reply_rc, skep_bytes_of(f->reply, f->reply_len));
+    free_flight(f);
+}
+
+static void on_timer(struct skep_timer *timer)
+{
+    struct flight *f = SKEP_CONTAINER_OF(timer, struct flight, timer);
+
+    if (f->call && f->times_out) {
+        time_out(f);
+        return;
+    }
     switch (f->state) {
     case GOING: arrive_at_handler(f); return;
     case AT_HANDLER: /* the caller's leaving arrives */
         if (f->request.on_cancel)
             f->request.on_cancel(&f->request);
         return;
-    case RETURNING:
-        if (f->from->group != f->to->group)
-            return;
-        tell_caller(f, f->reply_rc, skep_bytes_of(f->reply, f->reply_len));
-        free_flight(f);
-        return;
+    case RETURNING: arrive_at_caller(f); return;
     }
 }
 
@@ -248,26 +271,48 @@ struct sim_node *skep_sim_node_of_peer(struct skep_sim_net *net, const struct sk
     return net->nodes[index];
 }
 
-static struct flight *new_flight(struct sim_node *from, struct skep_rpc_call *call,
-                                 const char *name, skep_bytes request)
+static struct flight *new_flight(struct sim_node *from, struct sim_node *to,
+                                 struct skep_rpc_call *call, const struct sim_name *name,
+                                 skep_bytes request)
 {
-    size_t name_len = strlen(name) + 1;
-    struct flight *f = skep_mem_alloc(from->net->mem, sizeof *f + request.len + name_len);
+    struct flight *f = skep_mem_alloc(from->net->mem, sizeof *f + request.len);
 
     if (!f)
         return NULL;
     memset(f, 0, sizeof *f);
     skep_bytes_copy(f->data, request);
-    memcpy(f->data + request.len, name, name_len);
-    f->name = (const char *)f->data + request.len;
+    f->name = name;
     f->from = from;
+    f->to = to;
     f->call = call;
-    f->hop.fire = on_hop;
-    f->timeout.fire = on_timeout;
+    f->timer.fire = on_timer;
     skep_list_init(&f->serving);
+    f->request.rpc = &to->rpc;
     f->request.peer = &from->rpc.self;
     f->request.data = skep_bytes_of(f->data, request.len);
     return f;
+}
+
+/* Send it on its way. @param to  NULL: there is no such peer. */
+static int depart(struct flight *f, struct sim_node *to)
+{
+    struct sim_node *from = f->from;
+    struct skep_sim_net *net = from->net;
+    bool lost = skep_sim_faults_lost(&net->faults, &net->prng);
+    uint64_t at_us;
+
+    net->stats.lost += lost;
+    if (!to || (to->unreachable && !skep_sim_connected(net, from, to))) {
+        f->state = RETURNING; /* nobody knows an address that answers */
+        f->reply_rc = SKEP_EUNREACH;
+        return arrive_at(f, net->clock->now_us + skep_sim_try_us(net, from, to));
+    }
+    if (lost)
+        return arrive_at(f, SKEP_NEVER_US);
+    at_us = skep_sim_arrival_us(net, from, to);
+    if (to->state == SKEP_SIM_ALIVE && from->group == to->group)
+        f->epochs = from->epoch + to->epoch;
+    return arrive_at(f, at_us);
 }
 
 static int call_start(struct skep_rpc *rpc, struct skep_rpc_call *call,
@@ -276,37 +321,25 @@ static int call_start(struct skep_rpc *rpc, struct skep_rpc_call *call,
 {
     struct sim_node *from = sim_node_of(rpc);
     struct skep_sim_net *net = from->net;
-    struct skep_timers *timers = net->clock->env.timers;
     struct sim_node *to = skep_sim_node_of_peer(net, peer);
-    uint64_t now = net->clock->now_us, patience = SKEP_MIN(timeout_us, SIM_LOST_AFTER_US);
-    bool lost = skep_sim_faults_lost(&net->faults, &net->prng);
+    const struct sim_name *interned = skep_sim_name(net, name);
     struct flight *f;
-    int rc;
 
     if (to == from)
         return SKEP_ESELF;
     if (request.len > SKEP_UNARY_MESSAGE_MAX)
         return SKEP_ESIZE;
-    f = new_flight(from, call, name, request);
+    f = interned ? new_flight(from, to ? to : from, call, interned, request) : NULL;
     if (!f)
         return SKEP_ENOMEM;
+    f->deadline_us = net->clock->now_us + SKEP_MIN(timeout_us, SIM_LOST_AFTER_US);
+    if (depart(f, to) < 0) {
+        free_flight(f);
+        return SKEP_ENOMEM;
+    }
     net->stats.calls++;
     net->stats.bytes += request.len;
-    net->stats.lost += lost;
-    f->to = to ? to : from;
-    f->request.rpc = &f->to->rpc;
-    rc = skep_timer_start(timers, &f->timeout, now + patience);
-    if (rc == 0 && (!to || (to->unreachable && !find_link(net, from, to, false)))) {
-        f->state = RETURNING; /* nobody knows an address that answers */
-        f->reply_rc = SKEP_EUNREACH;
-        rc = skep_timer_start(timers, &f->hop, now + skep_sim_try_us(net, from, to));
-    } else if (rc == 0 && !lost) {
-        rc = skep_timer_start(timers, &f->hop, skep_sim_arrival_us(net, from, to));
-    }
-    if (rc < 0) {
-        free_flight(f);
-        return rc;
-    }
+    skep_sim_note(net, SKEP_SIM_CALL, from, to, interned, request.len);
     call->state = f;
     return 0;
 }
@@ -316,12 +349,8 @@ static void call_cancel(struct skep_rpc *rpc, struct skep_rpc_call *call)
     struct flight *f = call->state;
 
     (void)rpc;
-    if (!f)
-        return;
-    call->state = NULL;
-    f->call = NULL;
-    skep_env_stop(&f->from->net->clock->env, &f->timeout);
-    caller_left(f);
+    if (f)
+        caller_left(f);
 }
 
 static void reply(struct skep_rpc_request *request, skep_bytes response)
@@ -337,26 +366,33 @@ static void fail(struct skep_rpc_request *request, skep_bytes text)
 
 /* ---- handlers ---- */
 
-struct sim_method *skep_sim_find_method(struct sim_node *node, const char *name)
+struct sim_method *skep_sim_find_method(struct sim_node *node, const struct sim_name *name)
 {
-    struct sim_method *m = node->methods;
+    for (struct sim_method **at = &node->methods; *at; at = &(*at)->next) {
+        struct sim_method *m = *at;
 
-    while (m && strcmp(m->name, name) != 0)
-        m = m->next;
-    return m;
+        if (m->name != name)
+            continue;
+        *at = m->next; /* to the front: it will be asked for again */
+        m->next = node->methods;
+        node->methods = m;
+        return m;
+    }
+    return NULL;
 }
 
 int skep_sim_add_method(struct sim_node *node, const struct sim_method *like, const char *name)
 {
+    const struct sim_name *interned = skep_sim_name(node->net, name);
     struct sim_method *m;
 
-    if (skep_sim_find_method(node, name))
+    if (interned && skep_sim_find_method(node, interned))
         return SKEP_EEXIST;
-    m = skep_mem_alloc(node->net->mem, sizeof *m + strlen(name) + 1);
+    m = interned ? skep_mem_alloc(node->net->mem, sizeof *m) : NULL;
     if (!m)
         return SKEP_ENOMEM;
     *m = *like;
-    memcpy(m->name, name, strlen(name) + 1);
+    m->name = interned;
     m->next = node->methods;
     node->methods = m;
     return 0;
@@ -371,24 +407,25 @@ static int serve(struct skep_rpc *rpc, const char *name, skep_rpc_handler *handl
 static void unserve(struct skep_rpc *rpc, const char *name)
 {
     struct sim_node *node = sim_node_of(rpc);
+    const struct sim_name *interned = skep_sim_name(node->net, name);
+    struct sim_method *m = interned ? skep_sim_find_method(node, interned) : NULL;
+    struct sim_method **at = &node->methods;
 
-    for (struct sim_method **at = &node->methods; *at; at = &(*at)->next) {
-        struct sim_method *m = *at;
-
-        if (strcmp(m->name, name) != 0)
-            continue;
-        SKEP_LIST_EACH(&node->serving, entry, after)
-        {
-            struct flight *f = SKEP_LIST_ITEM(entry, struct flight, serving);
-
-            if (f->method == m)
-                fail(&f->request, skep_bytes_str("CancelledError()"));
-        }
-        skep_sim_streams_unserve(node, m);
-        *at = m->next;
-        skep_mem_free(node->net->mem, m);
+    if (!m)
         return;
+    SKEP_LIST_EACH(&node->serving, entry, after)
+    {
+        struct flight *f = SKEP_LIST_ITEM(entry, struct flight, serving);
+
+        if (f->method == m)
+            fail(&f->request, skep_bytes_str("CancelledError()"));
     }
+    skep_sim_streams_unserve(node, m);
+    while (*at && *at != m) /* those told may have asked for others */
+        at = &(*at)->next;
+    if (*at)
+        *at = m->next;
+    skep_mem_free(node->net->mem, m);
 }
 
 /* ---- dialling ---- */
@@ -475,7 +512,7 @@ static uint64_t rtt_us(struct skep_rpc *rpc, const struct skep_peer_id *peer)
 {
     struct sim_node *from = sim_node_of(rpc), *to = skep_sim_node_of_peer(from->net, peer);
 
-    return to && to != from && find_link(from->net, from, to, false)
+    return to && to != from && skep_sim_connected(from->net, from, to)
                ? skep_sim_pair_rtt_us(from->net, from, to)
                : 0;
 }
@@ -554,26 +591,35 @@ void skep_sim_net_free(struct skep_sim_net *net)
     for (size_t i = 0; i < net->node_count; i++)
         free_node(net->nodes[i]);
     skep_mem_free(net->mem, net->nodes);
-    skep_mem_free(net->mem, net->links);
+    skep_sim_links_fini(net);
+    while (net->names) {
+        struct sim_name *name = net->names;
+
+        net->names = name->next;
+        skep_mem_free(net->mem, name);
+    }
     skep_mem_free(net->mem, net);
 }
 
-static struct sim_node *add_node(struct skep_sim_net *net)
+/* @return 0; SKEP_ENOMEM, SKEP_ELIMIT. */
+static int add_node(struct skep_sim_net *net, struct sim_node **out)
 {
     struct sim_node *node;
 
+    if (net->node_count == SIM_NODES_MAX)
+        return SKEP_ELIMIT;
     if (net->node_count == net->node_cap) {
         size_t cap = net->node_cap > 0 ? net->node_cap * 2 : 16;
         void *grown = skep_mem_resize(net->mem, net->nodes, cap * sizeof *net->nodes);
 
         if (!grown)
-            return NULL;
+            return SKEP_ENOMEM;
         net->nodes = grown;
         net->node_cap = cap;
     }
     node = skep_mem_zalloc(net->mem, 1, sizeof *node);
     if (!node)
-        return NULL;
+        return SKEP_ENOMEM;
     node->rpc.ops = &sim_ops;
     node->rpc.env = &net->clock->env;
     node->net = net;
@@ -581,18 +627,20 @@ static struct sim_node *add_node(struct skep_sim_net *net)
     node->epoch = 1;
     skep_list_init(&node->serving);
     net->nodes[net->node_count++] = node;
-    return node;
+    *out = node;
+    return 0;
 }
 
 int skep_sim_net_add(struct skep_sim_net *net, struct skep_rpc **out)
 {
     static const uint8_t ed25519_head[6] = {0x00, 0x24, 0x08, 0x01, 0x12, 0x20};
-    struct sim_node *node = add_node(net);
+    struct sim_node *node;
     struct skep_prng prng;
+    int rc = add_node(net, &node);
 
     *out = NULL;
-    if (!node)
-        return SKEP_ENOMEM;
+    if (rc < 0)
+        return rc;
     /* The shape of an Ed25519 peer id; the first bytes of the "key" say which node it is. */
     node->rpc.self.len = 38;
     memcpy(node->rpc.self.bytes, ed25519_head, sizeof ed25519_head);
@@ -605,11 +653,12 @@ int skep_sim_net_add(struct skep_sim_net *net, struct skep_rpc **out)
 
 int skep_sim_net_add_twin(struct skep_sim_net *net, struct skep_rpc **out, uint32_t of)
 {
-    struct sim_node *node = add_node(net);
+    struct sim_node *node;
+    int rc = add_node(net, &node);
 
     *out = NULL;
-    if (!node)
-        return SKEP_ENOMEM;
+    if (rc < 0)
+        return rc;
     node->rpc.self = net->nodes[of]->rpc.self;
     *out = &node->rpc;
     return 0;
@@ -656,6 +705,21 @@ void skep_sim_net_set_group(struct skep_sim_net *net, uint32_t index, uint32_t g
 {
     net->nodes[index]->group = group;
     skep_sim_streams_check(net, net->nodes[index]);
+}
+
+void skep_sim_net_set_slow(struct skep_sim_net *net, uint32_t index, uint64_t extra_us)
+{
+    net->nodes[index]->slow_us = extra_us;
+}
+
+uint64_t skep_sim_net_load(const struct skep_sim_net *net, uint32_t index)
+{
+    return net->nodes[index]->calls_in;
+}
+
+uint64_t skep_sim_net_digest(const struct skep_sim_net *net)
+{
+    return net->digest;
 }
 
 struct skep_sim_faults *skep_sim_net_faults(struct skep_sim_net *net)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The call seam between nodes of one process: ten thousand of them without the cost of their cryptography.
  *
- * Calls take the drawn delay each way, the first contact of a pair also its handshake. What is lost is never answered, so the
- * caller's timeout ends it. Dead nodes are silent, or refuse at once. A node that is not reachable can only be called by those
+ * Calls take the drawn delay each way, the first contact of a pair also its handshake (unless the net is warm); the answers of a
+ * straggler leave later. What is lost is never answered, so the caller's timeout ends it. Dead nodes are silent, or refuse at once. A node that is not reachable can only be called by those
  * it is connected to. Streams (sim_stream.c) end with SKEP_ELOST when a message of theirs is lost or their connection goes.
  * Left out: limits per peer, and bandwidth. */
 #ifndef SKEP_SIM_RPC_H
@@ -21,7 +21,7 @@ int skep_sim_net_new(struct skep_sim_net **out, struct skep_sim_clock *clock, ui
 /** The nodes' owners have stopped using their rpc. */
 void skep_sim_net_free(struct skep_sim_net *net);
 
-/** A new node with a peer id of its own. Its index is the number of nodes added before. @return 0 or SKEP_ENOMEM. */
+/** A new node with a peer id of its own. Its index is the number of nodes added before. @return 0; SKEP_ENOMEM, SKEP_ELIMIT (2^24 of them). */
 int skep_sim_net_add(struct skep_sim_net *net, struct skep_rpc **out);
 
 /** A node that stole the identity of node `of`: dialling it tells SKEP_ESELF to that one. */
@@ -40,6 +40,12 @@ void skep_sim_net_set_state(struct skep_sim_net *net, uint32_t index, enum skep_
 void skep_sim_net_set_reachable(struct skep_sim_net *net, uint32_t index, bool reachable);
 /** Only nodes of the same group hear each other; all start in group 0. */
 void skep_sim_net_set_group(struct skep_sim_net *net, uint32_t index, uint32_t group);
+/** A straggler: each of its answers leaves so much later. */
+void skep_sim_net_set_slow(struct skep_sim_net *net, uint32_t index, uint64_t extra_us);
+/** How many calls have arrived at a node, answered or not. */
+uint64_t skep_sim_net_load(const struct skep_sim_net *net, uint32_t index);
+/** Of every call and reply so far: when, from whom, to whom, the method and the length. Equal runs have equal digests. */
+uint64_t skep_sim_net_digest(const struct skep_sim_net *net);
 struct skep_sim_faults *skep_sim_net_faults(struct skep_sim_net *net);
 
 struct skep_sim_net_stats {

@@ -62,7 +62,7 @@ struct channel {
     uint32_t epochs;                 /* sum of both nodes' when it was opened */
     struct skep_timer broken;        /* nothing arrives any more; when it fires both ends know */
     unsigned busy;                   /* inside callbacks */
-    char name[];
+    const struct sim_name *name;
 };
 
 /* ---- memory ---- */
@@ -161,7 +161,8 @@ static void post_at(struct skep_rpc_stream *to, enum piece_kind kind, size_t byt
 /* Behind all that this end has sent before. */
 static void post(struct skep_rpc_stream *from, enum piece_kind kind, size_t bytes)
 {
-    uint64_t at_us = skep_sim_arrival_us(from->channel->net, from->node, from->other->node);
+    uint64_t at_us = skep_sim_arrival_us(from->channel->net, from->node, from->other->node) +
+                     (from->is_caller ? 0 : from->node->slow_us);
 
     from->last_us = SKEP_MAX(from->last_us, at_us);
     post_at(from->other, kind, bytes, 0, from->last_us);
@@ -181,6 +182,8 @@ static void pump(struct skep_rpc_stream *s)
             continue;
         if (n == 0)
             return;
+        if (p->sent == 0)
+            skep_sim_note(net, SKEP_SIM_MESSAGE, s->node, s->other->node, s->channel->name, p->len);
         if (p->sent == 0 && skep_sim_faults_lost(&net->faults, &net->prng)) {
             net->stats.lost++;
             break_channel(s->channel, SIM_LOST_AFTER_US);
@@ -291,6 +294,7 @@ static void on_open(struct skep_rpc_stream *s)
     struct channel *c = s->channel;
     struct sim_method *m = skep_sim_find_method(s->node, c->name);
 
+    s->node->calls_in++;
     if (!m || !m->stream_handler) {
         s->gone = true;
         post_at(s->other, REFUSED, 0, SKEP_EPEER_UNSUPPORTED,
@@ -355,12 +359,12 @@ static void init_end(struct skep_rpc_stream *s, struct channel *c, struct sim_no
 
 static struct channel *new_channel(struct sim_node *from, struct sim_node *to, const char *name)
 {
-    size_t name_len = strlen(name) + 1;
-    struct channel *c = skep_mem_zalloc(from->net->mem, 1, sizeof *c + name_len);
+    const struct sim_name *interned = skep_sim_name(from->net, name);
+    struct channel *c = interned ? skep_mem_zalloc(from->net->mem, 1, sizeof *c) : NULL;
 
     if (!c)
         return NULL;
-    memcpy(c->name, name, name_len);
+    c->name = interned;
     c->net = from->net;
     c->epochs = from->epoch + to->epoch;
     c->broken.fire = on_broken;
@@ -408,6 +412,7 @@ int skep_sim_stream_open(struct skep_rpc *rpc, struct skep_rpc_stream **out,
     if (!(c = new_channel(from, to ? to : from, name)))
         return SKEP_ENOMEM;
     from->net->stats.calls++;
+    skep_sim_note(from->net, SKEP_SIM_OPEN, from, to, c->name, 0);
     c->caller.events = events;
     c->caller.user = user;
     c->handler.gone = rc < 0;
