@@ -7,13 +7,13 @@
 
 #include "base/error.h"
 
-enum { Q = 16, ONE = 1 << Q, OCTAVES = 32, SHIFT_MAX = 20 };
+enum { Q = 16, ONE = 1 << Q, OCTAVES = 32, STEPS = 8 * OCTAVES, SHIFT_MAX = 20 };
 #define HALF ((uint64_t)1 << 63)
 #define LOG2_E_Q ((uint64_t)94548)
 
 /* How many standard deviations above the mean the upper share p of a normal distribution begins, times 2^16, for p = 1/2 and then down to 2^-33 in
  * eighths of each octave, p = 2^-(e+1) (1 + s/8): the tail is long, so it gets as many steps as the middle. */
-static const uint32_t normal_q[8 * OCTAVES + 1] = {
+static const uint32_t normal_q[STEPS + 1] = {
     0,      5139,   10310,  15545,  20882,  26362,  32032,  37954,  44203,  47482,  50884,  54428,
     58140,  62048,  66191,  70616,  75389,  77933,  80600,  83408,  86377,  89536,  92917,  96565,
     100540, 102675, 104924, 107304, 109834, 112540, 115453, 118613, 122076, 123944, 125918, 128013,
@@ -75,9 +75,9 @@ static uint32_t normal_tail_q(uint64_t p)
         return 0;
     octave = (unsigned)__builtin_clzll(p | 1);
     if (octave > OCTAVES)
-        return normal_q[8 * OCTAVES];
+        return normal_q[STEPS];
     rest = p << octave << 1; /* without its highest bit: how far into the octave */
-    at = 8 * octave - (size_t)(rest >> 61);
+    at = (size_t)8 * octave - (size_t)(rest >> 61);
     step = normal_q[at] - normal_q[at - 1];
     return normal_q[at] - (uint32_t)(step * (rest << 3 >> 48) >> 16);
 }

@@ -230,6 +230,7 @@ static void arrive_at_caller(struct flight *f)
 {
     struct skep_rpc_call *call = f->call;
 
+    assert(call); /* one that left took the flight with it */
     if (f->from->group != f->to->group) {
         lose(f);
         return;
