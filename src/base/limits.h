@@ -127,6 +127,7 @@ enum {
     SKEP_DHT_LOOKUP_ASKS_MAX = 256,    /* nodes that one key of a lookup asks */
     SKEP_DHT_KEYS_MAX = 1 << 20,       /* keys of one get, records of one store */
     SKEP_DHT_BUCKET_SIZE_MAX = 64,
+    SKEP_DHT_HEDGE_TOKENS_MAX = 10, /* requests that may be hedged in a row */
 
     /* searches */
     SKEP_SEARCHES_MAX = 1024, /* running at once on one node */

@@ -119,8 +119,11 @@ bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
 
     /* Who is in the beam is usually named again: found here without hashing. */
     for (size_t i = 0; i < key->count; i++)
-        if (key->beam[i].head == head && skep_dht_id_equal(&l->nodes[key->beam[i].node].id, id))
+        if (key->beam[i].head == head && skep_dht_id_equal(&l->nodes[key->beam[i].node].id, id)) {
+            if (via != SKEP_DHT_NO_NODE)
+                key->beam[i].named++;
             return false;
+        }
     if (key->count == l->beam_cap && !nearer(l, key, head, id, &key->beam[key->count - 1])) {
         key->dropped = true;
         return false;
@@ -132,8 +135,8 @@ bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
     at = key->count;
     if (key->count == l->beam_cap) {
         /* The farthest falls off, unless its answer is still to come. */
-        if (key->beam[key->count - 1].state == SKEP_DHT_CAND_ASKED ||
-            key->beam[key->count - 1].state == SKEP_DHT_CAND_LATE)
+        if (key->beam[key->count - 1].state != SKEP_DHT_CAND_NEW &&
+            key->beam[key->count - 1].state != SKEP_DHT_CAND_ANSWERED)
             return false;
         key->dropped = true;
         key->count--;
@@ -142,8 +145,8 @@ bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
     while (at > 0 && nearer(l, key, head, id, &key->beam[at - 1]))
         at--;
     memmove(key->beam + at + 1, key->beam + at, (key->count - at) * sizeof *key->beam);
-    key->beam[at] =
-        (struct skep_dht_candidate){.head = head, .node = node, .state = SKEP_DHT_CAND_NEW};
+    key->beam[at] = (struct skep_dht_candidate){
+        .head = head, .node = node, .named = via != SKEP_DHT_NO_NODE, .state = SKEP_DHT_CAND_NEW};
     key->count++;
     return at < l->beam;
 }

@@ -104,6 +104,18 @@ int skep_blacklist_fail(struct skep_blacklist *blacklist, const struct skep_peer
     return 0;
 }
 
+void skep_blacklist_doubt(struct skep_blacklist *blacklist, const struct skep_peer_id *peer,
+                          uint64_t now_us)
+{
+    if (blacklist->base_us > 0 && !find(blacklist, peer))
+        (void)add(blacklist, peer, now_us);
+}
+
+bool skep_blacklist_doubts(const struct skep_blacklist *blacklist, const struct skep_peer_id *peer)
+{
+    return find(blacklist, peer) != NULL;
+}
+
 void skep_blacklist_succeed(struct skep_blacklist *blacklist, const struct skep_peer_id *peer)
 {
     struct skep_blacklisted *b = find(blacklist, peer);

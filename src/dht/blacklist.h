@@ -28,6 +28,13 @@ void skep_blacklist_fini(struct skep_blacklist *blacklist);
 int skep_blacklist_fail(struct skep_blacklist *blacklist, const struct skep_peer_id *peer,
                         uint64_t now_us);
 
+/** A call takes so long that its answer is not waited for: in doubt until one succeeds, but not to be left alone. Without memory it is not. */
+void skep_blacklist_doubt(struct skep_blacklist *blacklist, const struct skep_peer_id *peer,
+                          uint64_t now_us);
+
+/** Has the last that we know of a peer been a failure or a delay? */
+bool skep_blacklist_doubts(const struct skep_blacklist *blacklist, const struct skep_peer_id *peer);
+
 /** A call succeeded: all is forgotten. */
 void skep_blacklist_succeed(struct skep_blacklist *blacklist, const struct skep_peer_id *peer);
 

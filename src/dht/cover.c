@@ -2,14 +2,17 @@
 #include "dht/cover.h"
 
 #include "dht/beam.h"
+#include "dht/plan.h"
 
-/* The first asks of a get: each key at one of its likely holders, by greedy cover: again and again the node that has most of
- * the keys left. One that we are connected to counts four times. */
+/* The first asks of a get: each key at one of its likely holders, by weighted greedy cover: again and again the node that will likely answer most of the keys left,
+ * for the time that its answer is expected to take. So in a small swarm, where each node holds many of the keys, few are asked; in a large one, where each key has
+ * holders of its own, the nearest of them. */
 struct cover {
-    uint32_t *first;  /* [nodes + 1] where a node's keys begin in `keys` */
-    uint32_t *keys;   /* [first[nodes]] */
-    uint32_t *left;   /* [nodes] keys not covered yet */
-    uint64_t *rtt_us; /* [nodes]; 0: not connected */
+    uint32_t *first; /* [nodes + 1] where a node's keys begin in `keys` */
+    uint32_t *keys;  /* [first[nodes]] */
+    uint64_t *
+        holds; /* [nodes] of how many of the keys not covered yet it is likely a holder, in 1/65536 */
+    uint32_t *wait_us; /* [nodes] */
 };
 
 static bool cover_new(struct skep_dht_lookup *l, struct cover *c)
@@ -19,46 +22,55 @@ static bool cover_new(struct skep_dht_lookup *l, struct cover *c)
 
     c->first = skep_mem_zalloc(mem, (size_t)l->node_count + 2, sizeof *c->first);
     c->keys = skep_mem_alloc(mem, l->key_count * near * sizeof *c->keys);
-    c->left = skep_mem_zalloc(mem, l->node_count, sizeof *c->left);
-    c->rtt_us = skep_mem_zalloc(mem, l->node_count, sizeof *c->rtt_us);
-    if (!c->first || !c->keys || !c->left || !c->rtt_us)
+    c->holds = skep_mem_zalloc(mem, l->node_count, sizeof *c->holds);
+    c->wait_us = skep_mem_zalloc(mem, l->node_count, sizeof *c->wait_us);
+    if (!c->first || !c->keys || !c->holds || !c->wait_us)
         return false;
     for (uint32_t k = 0; k < l->key_count; k++)
         for (size_t i = 0; i < l->keys[k].count && i < near; i++)
-            c->left[l->keys[k].beam[i].node]++;
+            c->first[l->keys[k].beam[i].node + 2]++;
     for (uint32_t n = 0; n < l->node_count; n++)
-        c->first[n + 2] = c->first[n + 1] + c->left[n];
+        c->first[n + 2] += c->first[n + 1];
     for (uint32_t k = 0; k < l->key_count; k++)
-        for (size_t i = 0; i < l->keys[k].count && i < near; i++)
-            c->keys[c->first[l->keys[k].beam[i].node + 1]++] = k;
+        for (size_t i = 0; i < l->keys[k].count && i < near; i++) {
+            const struct skep_dht_candidate *candidate = &l->keys[k].beam[i];
+
+            c->keys[c->first[candidate->node + 1]++] = k;
+            c->holds[candidate->node] += skep_lookup_holds(l, candidate, i);
+        }
     for (uint32_t n = 0; n < l->node_count; n++) {
         if (!skep_lookup_usable(l, &l->nodes[n]))
-            c->left[n] = 0;
-        else if (c->left[n] > 0)
-            c->rtt_us[n] = skep_dht_rtt_us(l->dht, &l->nodes[n].peer);
+            c->holds[n] = 0;
+        else if (c->holds[n] > 0)
+            c->wait_us[n] = skep_lookup_wait_us(l, n);
     }
     return true;
 }
 
 static uint32_t cover_best(const struct skep_dht_lookup *l, const struct cover *c)
 {
-    uint32_t best = SKEP_DHT_NO_NODE, best_weight = 0;
+    uint32_t best = SKEP_DHT_NO_NODE;
 
-    for (uint32_t n = 0; n < l->node_count; n++) {
-        uint32_t weight = c->left[n] * (c->rtt_us[n] > 0 ? 4 : 1);
-
-        if (weight > best_weight ||
-            (weight > 0 && weight == best_weight && c->rtt_us[n] < c->rtt_us[best])) {
+    for (uint32_t n = 0; n < l->node_count; n++)
+        if (c->holds[n] > 0 && (best == SKEP_DHT_NO_NODE ||
+                                c->holds[n] * c->wait_us[best] > c->holds[best] * c->wait_us[n]))
             best = n;
-            best_weight = weight;
-        }
-    }
     return best;
+}
+
+/* A key is covered: it counts no more for anyone. */
+static void take_key(struct skep_dht_lookup *l, struct cover *c, struct skep_dht_lookup_key *key)
+{
+    for (size_t i = 0; i < key->count && i < l->dht->options.num_replicas; i++) {
+        uint32_t node = key->beam[i].node, holds = skep_lookup_holds(l, &key->beam[i], i);
+
+        c->holds[node] -= SKEP_MIN(c->holds[node], holds);
+    }
 }
 
 void skep_cover_keys(struct skep_dht_lookup *l)
 {
-    size_t near = l->dht->options.num_replicas, workers = SKEP_MAX(l->dht->options.num_workers, 1);
+    size_t workers = SKEP_MAX(l->dht->options.num_workers, 1);
     struct cover c = {0};
     uint32_t node;
 
@@ -69,16 +81,15 @@ void skep_cover_keys(struct skep_dht_lookup *l)
 
                 if (key->asks > 0)
                     continue;
-                for (size_t j = 0; j < key->count && j < near; j++)
-                    c.left[key->beam[j].node] -= c.left[key->beam[j].node] > 0;
+                take_key(l, &c, key);
                 if (!skep_lookup_plan(l, key, skep_beam_find(key, node)))
                     skep_lookup_make_ready(l, key);
             }
-            c.left[node] = 0;
+            c.holds[node] = 0;
         }
     }
     skep_mem_free(l->dht->mem, c.first);
     skep_mem_free(l->dht->mem, c.keys);
-    skep_mem_free(l->dht->mem, c.left);
-    skep_mem_free(l->dht->mem, c.rtt_us);
+    skep_mem_free(l->dht->mem, c.holds);
+    skep_mem_free(l->dht->mem, c.wait_us);
 }

@@ -126,6 +126,7 @@ static int find_neighbours(struct join *j)
     if (rc < 0)
         return rc;
     j->lookup = l;
+    l->exhaustive = true; /* whoever is near us should get to know us */
     l->keys[0].id = j->dht->node_id;
     l->user = j;
     l->on_key = on_neighbours;

@@ -34,6 +34,7 @@ void skep_dht_options_default(struct skep_dht_options *options)
         .blacklist_backoff = 2.0,
         .ttl_max_s = SKEP_DHT_TTL_MAX_S,
         .terse_finds = true,
+        .hedge_share = 0.05,
     };
 }
 
@@ -41,7 +42,8 @@ static bool options_are_valid(const struct skep_dht_options *o)
 {
     return o->bucket_size >= 1 && o->bucket_size <= SKEP_DHT_BUCKET_SIZE_MAX &&
            o->num_replicas >= 1 && o->num_replicas <= o->bucket_size && o->depth_modulo >= 1 &&
-           o->wait_timeout_us > 0 && o->ttl_max_s > 0 && o->blacklist_backoff >= 1;
+           o->wait_timeout_us > 0 && o->ttl_max_s > 0 && o->blacklist_backoff >= 1 &&
+           o->hedge_share >= 0 && o->hedge_share <= 1;
 }
 
 static void init_lists(struct skep_dht *dht)
@@ -66,6 +68,7 @@ static void init_parts(struct skep_dht *dht)
     skep_dht_push_init(dht);
     skep_dht_cache_init(&dht->cache, dht->mem, o->cache_bytes, o->cache_size, o->ttl_max_s,
                         (double)o->cache_refresh_before_expiry_us / 1e6);
+    skep_patience_init(&dht->patience, o->hedge_share);
     skep_blacklist_init(&dht->blacklist, dht->mem, o->blacklist_time_us, o->blacklist_backoff);
     skep_validators_init(&dht->validators, dht->mem);
     skep_once_init(&dht->verified, dht->mem, SKEP_DHT_VERIFY_INTERVAL_US, SKEP_DHT_ONCE_PEERS_MAX);
@@ -192,6 +195,7 @@ void skep_dht_stats(const struct skep_dht *dht, struct skep_dht_stats *out)
     out->stored_bytes = dht->storage.bytes;
     out->cached_keys = skep_dht_storage_count(&dht->cache.storage);
     out->cached_bytes = dht->cache.storage.bytes;
+    out->swarm_size_estimate = (uint64_t)(skep_dht_swarm_size_so_far(dht) + 0.5);
     out->blacklisted = skep_blacklist_count(&dht->blacklist, skep_env_now_us(dht->env));
 }
 

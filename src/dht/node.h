@@ -41,6 +41,10 @@ struct skep_dht_options {
     double ttl_max_s;           /* SKEP_DHT_TTL_MAX_S */
     bool
         terse_finds; /* ask skep peers to leave the nearest nodes out of results that are found (true) */
+    double
+        hedge_share; /* most requests of lookups to send again elsewhere because the first is slow, as a share of all (0.05); 0: none */
+    bool
+        exhaustive_lookups; /* as in hivemind: a key that is not found asks all bucket_size nearest nodes (false) */
     bool has_node_id; /* else random */
     struct skep_dht_id node_id;
 };
@@ -156,11 +160,14 @@ struct skep_dht_stats {
         refused_records; /* that peers stored here, or that searches found and validators refused */
     uint64_t
         bad_messages; /* requests and answers that broke the protocol, and nodes in them that do not parse */
-    uint64_t answers_cut;   /* keys of answers that did not fit into a message */
-    uint64_t verifications; /* pings to nodes that sent requests */
-    uint64_t pushes;        /* new nodes that were sent records */
-    uint64_t late;          /* requests that took so long that their keys went on elsewhere */
+    uint64_t answers_cut;    /* keys of answers that did not fit into a message */
+    uint64_t verifications;  /* pings to nodes that sent requests */
+    uint64_t pushes;         /* new nodes that were sent records */
+    uint64_t late;           /* requests that took so long that their keys went on elsewhere */
+    uint64_t hedges;         /* requests sent because another one was overdue */
+    uint64_t hedges_refused; /* overdue requests whose keys had to wait for want of a token */
     size_t blacklisted;
+    uint64_t swarm_size_estimate; /* nodes, ourselves included; clients are none */
 };
 void skep_dht_stats(const struct skep_dht *dht, struct skep_dht_stats *out);
 

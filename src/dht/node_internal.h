@@ -8,9 +8,11 @@
 #include "dht/message.h"
 #include "dht/node.h"
 #include "dht/once.h"
+#include "dht/patience.h"
 #include "dht/protocol.h"
 #include "dht/routing.h"
 #include "dht/storage.h"
+#include "dht/swarm_size.h"
 
 struct skep_dht_lookup_key;
 
@@ -48,6 +50,8 @@ struct skep_dht {
     /* operations */
     struct skep_list lookups, joins, gets, stores;
     struct skep_dht_lookup_key *pending; /* map by key id: searches that others may share */
+    struct skep_patience patience;
+    struct skep_swarm_size swarm_size;
     uint64_t whole_until_us;       /* so long the table is taken to hold the whole, small, swarm */
     struct skep_dht_value *peeked; /* a stripped copy that skep_dht_peek() handed out */
 

@@ -92,6 +92,7 @@ static void look_up(struct skep_dht *dht, const struct skep_dht_id *id)
     if (skep_dht_lookup_new(&l, dht, 1, false) < 0)
         return;
     l->keys[0].id = *id;
+    l->exhaustive = true; /* it is for those that we meet on the way */
     (void)skep_dht_lookup_start(l);
 }
 

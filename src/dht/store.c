@@ -297,15 +297,27 @@ static bool settle_from_table(struct skep_store *store)
     return true;
 }
 
-/* How many leading bits of a lookup's target the ids have all of whose nodes are in its beam; 0: all ids. */
+/* How many of a lookup's beam are known to have nobody between them: up to the first that was not asked who is near him. */
+static size_t asked_count(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    size_t count = 0;
+
+    while (count < key->count && count < l->beam && key->beam[count].state != SKEP_DHT_CAND_NEW)
+        count++;
+    return count;
+}
+
+/* How many leading bits of a lookup's target the ids have all of whose nodes are among those asked; 0: all ids. */
 static unsigned complete_depth(const struct skep_dht_lookup *l,
                                const struct skep_dht_lookup_key *key)
 {
-    if (key->count < l->beam && !key->dropped)
+    size_t count = asked_count(l, key);
+
+    if (count == key->count && count < l->beam && !key->dropped)
         return 0;
-    return skep_dht_id_common_bits(
-               &key->id, &l->nodes[key->beam[SKEP_MIN(key->count, l->beam) - 1].node].id) +
-           1;
+    return count == 0
+               ? SKEP_DHT_ID_BITS
+               : skep_dht_id_common_bits(&key->id, &l->nodes[key->beam[count - 1].node].id) + 1;
 }
 
 /* Nodes that are there and share `depth` bits with the target. */
@@ -335,7 +347,9 @@ static struct skep_hood *hood_of_lookup(struct skep_store *store, const struct s
     for (size_t i = 0; i < key->count && hood->node_count < SKEP_STORE_HOOD_MAX; i++) {
         const struct skep_dht_lookup_node *node = &l->nodes[key->beam[i].node];
 
+        /* Those that did not have to be asked are there in case that others fail. */
         if (key->beam[i].state == SKEP_DHT_CAND_ANSWERED ||
+            key->beam[i].state == SKEP_DHT_CAND_NEW ||
             (want_late && key->beam[i].state == SKEP_DHT_CAND_LATE))
             add_hood_node(hood, &node->id, &node->peer, false);
         else if (key->beam[i].state == SKEP_DHT_CAND_LATE)
@@ -362,7 +376,8 @@ static void on_near_known(struct skep_dht_lookup *l, struct skep_dht_lookup_key 
         dht->whole_until_us = skep_env_now_us(dht->env) + WHOLE_FRESH_US;
     if (depth == 0 || nodes_inside(store, l, key, depth) >= dht->options.num_replicas)
         subtree(store, at, depth, &from, &to);
-    store->last_depth = SKEP_MAX(depth, 1) - 1;
+    if (asked_count(l, key) == SKEP_MIN(key->count, l->beam)) /* what its whole beam answers for */
+        store->last_depth = SKEP_MAX(depth, 1) - 1;
     if (hood)
         settle_keys(store, hood, from, to, at);
     else
@@ -428,6 +443,8 @@ static int start_seeker(struct skep_store *store, uint32_t key)
     skep_list_push_back(&store->seekers, &seeker->entry);
     store->seeker_count++;
     presume(store, seeker);
+    /* The whole beam answers for more keys, if there are more. */
+    l->exhaustive |= seeker->presumed_to - seeker->presumed_from > 1;
     l->keys[0].id = store->keys[key].id;
     l->user = seeker;
     l->on_key = on_near_known;

@@ -3,29 +3,28 @@
 
 #include "dht/beam.h"
 #include "dht/cover.h"
+#include "dht/decide.h"
+#include "dht/plan.h"
 
 /* Room behind the beam for those that move in when one of it fails. */
 #define BEAM_SLACK 12
-/* How many more nodes a key asks at a time while nearer ones keep being named. */
-#define ALPHA 5
 /* What the answers to one request should weigh in all: half of what a message may. */
 #define ANSWER_BYTES_AIM ((size_t)2 << 20)
 /* An answer so large may have left keys out for want of room. */
 #define ANSWER_BYTES_CUT ((size_t)2 << 20)
 /* hivemind's own size of a request: what we fall back to after a failure. */
 #define CHUNK_SAFE 16
-/* How long a request may take before its keys go on elsewhere. */
-#define LATE_US_MIN ((uint64_t)50000)
-#define LATE_US_UNKNOWN ((uint64_t)400000)
-#define LATE_US_PER_KEY ((uint64_t)200)
+/* A table with so much of the swarm knows of a node how many are nearer. */
+#define WHOLE_SHARE 0.9
 
 /* One rpc_find in flight. */
 struct find {
     struct skep_dht_request request;
     struct skep_list entry; /* lookup->finds */
     struct skep_dht_lookup *lookup;
-    struct skep_timer late_timer;
-    bool late;
+    struct skep_timer patience; /* until it is overdue, then until it is late */
+    uint64_t rtt_us, sent_us;   /* what was known of the round trip; 0: nothing */
+    bool overdue, late, is_hedge;
     uint32_t node, count;
     uint16_t round;
     uint32_t keys[];
@@ -53,6 +52,7 @@ int skep_dht_lookup_new(struct skep_dht_lookup **out, struct skep_dht *dht, uint
     skep_list_init(&l->finds);
     l->kick.fire = on_kick;
     l->want_values = want_values;
+    l->exhaustive = dht->options.exhaustive_lookups;
     l->beam = (uint16_t)dht->options.bucket_size;
     l->beam_cap = (uint16_t)(l->beam + BEAM_SLACK);
     l->chunk = SKEP_MAX(dht->options.chunk_size, 1);
@@ -68,6 +68,7 @@ int skep_dht_lookup_new(struct skep_dht_lookup **out, struct skep_dht *dht, uint
     for (uint32_t i = 0; i < count; i++) {
         l->keys[i].beam = l->beams + (size_t)i * l->beam_cap;
         l->keys[i].source = SKEP_DHT_NO_NODE;
+        l->keys[i].eager = !want_values;
         skep_list_init(&l->keys[i].waiters);
     }
     *out = l;
@@ -78,7 +79,7 @@ static void free_find(struct find *f)
 {
     struct skep_dht_lookup *l = f->lookup;
 
-    skep_env_stop(l->dht->env, &f->late_timer);
+    skep_env_stop(l->dht->env, &f->patience);
     skep_list_remove(&f->entry);
     l->find_count--;
     skep_mem_free(l->dht->mem, f);
@@ -146,45 +147,7 @@ void skep_lookup_make_ready(struct skep_dht_lookup *l, struct skep_dht_lookup_ke
     l->ready[l->ready_count++] = (uint32_t)(key - l->keys);
 }
 
-/* ---- when is a key decided? ---- */
-
-static size_t near_count(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
-{
-    size_t known = (size_t)key->count + key->failed_near;
-
-    return SKEP_MIN(known, l->dht->options.num_replicas);
-}
-
-/* Likely holders that have not answered, or will not. */
-static size_t silent_near(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
-{
-    size_t silent = key->failed_near;
-
-    for (size_t i = 0; i < key->count && i < l->dht->options.num_replicas; i++)
-        silent += key->beam[i].state != SKEP_DHT_CAND_ANSWERED;
-    return silent;
-}
-
-bool skep_dht_lookup_answered(const struct skep_dht_lookup *l,
-                              const struct skep_dht_lookup_key *key)
-{
-    size_t near = near_count(l, key);
-
-    if (near == 0)
-        return !l->dht->options.client_mode; /* alone in the world, or cut off */
-    return key->answers > 0 && silent_near(l, key) * 2 < near;
-}
-
-/* Nobody is left to ask, and those who are late would not change the picture. */
-static bool is_decided(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
-{
-    if (key->in_flight > 0)
-        return false;
-    for (size_t i = 0; i < key->count && i < l->beam; i++)
-        if (key->beam[i].state == SKEP_DHT_CAND_NEW && key->asks < SKEP_DHT_LOOKUP_ASKS_MAX)
-            return false;
-    return key->late == 0 || skep_dht_lookup_answered(l, key);
-}
+/* ---- who is ready ---- */
 
 static void finish(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
 {
@@ -193,88 +156,9 @@ static void finish(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
     key->finished = true;
     l->unfinished--;
     l->cost.rounds = SKEP_MAX(l->cost.rounds, key->rounds);
+    skep_lookup_learn_size(l, key);
     if (l->on_key)
         l->on_key(l, key);
-}
-
-/* ---- the plan: whom to ask for what ---- */
-
-static bool reserve(struct skep_dht *dht, void **array, uint32_t *cap, uint32_t count, size_t size)
-{
-    uint32_t wanted = SKEP_MAX(*cap * 2, 32);
-    void *grown;
-
-    if (count < *cap)
-        return true;
-    grown = skep_mem_resize(dht->mem, *array, wanted * size);
-    if (!grown)
-        return false;
-    *array = grown;
-    *cap = wanted;
-    return true;
-}
-
-bool skep_lookup_plan(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
-                      struct skep_dht_candidate *candidate)
-{
-    struct skep_dht_lookup_node *node = &l->nodes[candidate->node];
-    void *plan = l->plan, *touched = l->touched;
-    bool room = reserve(l->dht, &plan, &l->plan_cap, l->plan_count, sizeof *l->plan);
-
-    l->plan = plan;
-    if (node->plan_head == 0) {
-        room = room &&
-               reserve(l->dht, &touched, &l->touched_cap, l->touched_count, sizeof *l->touched);
-        l->touched = touched;
-    }
-    if (!room)
-        return false;
-    if (node->plan_head == 0)
-        l->touched[l->touched_count++] = candidate->node;
-    l->plan[l->plan_count] =
-        (struct skep_dht_plan){.key = (uint32_t)(key - l->keys), .next = node->plan_head};
-    node->plan_head = ++l->plan_count;
-    node->plan_count++;
-    candidate->state = SKEP_DHT_CAND_ASKED;
-    key->in_flight++;
-    key->asks++;
-    return true;
-}
-
-bool skep_lookup_usable(struct skep_dht_lookup *l, const struct skep_dht_lookup_node *node)
-{
-    return !node->failed &&
-           !skep_blacklist_has(&l->dht->blacklist, &node->peer, skep_env_now_us(l->dht->env));
-}
-
-/* Ask as many of a key's candidates as it may ask now. @return false: it must wait for workers. */
-static bool plan_key(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
-{
-    size_t width = key->wide ? l->beam : (l->want_values && key->asks == 0) ? 1 : ALPHA;
-    size_t workers = SKEP_MAX(l->dht->options.num_workers, 1);
-
-    for (size_t i = 0; i < key->count && i < l->beam && key->in_flight < width &&
-                       key->asks < SKEP_DHT_LOOKUP_ASKS_MAX;) {
-        struct skep_dht_candidate *candidate = &key->beam[i];
-
-        if (candidate->state != SKEP_DHT_CAND_NEW) {
-            i++;
-            continue;
-        }
-        if (!skep_lookup_usable(l, &l->nodes[candidate->node])) {
-            skep_beam_remove(l, key, candidate);
-            continue;
-        }
-        if (l->nodes[candidate->node].plan_head == 0 && l->find_count + l->touched_count >= workers)
-            return false;
-        if (!skep_lookup_plan(l, key, candidate))
-            skep_beam_remove(
-                l, key,
-                candidate); /* without memory: as if it had failed, so that the lookup ends */
-        else
-            i++;
-    }
-    return true;
 }
 
 /* Look at every ready key once. @return how many stay for want of workers. */
@@ -286,12 +170,12 @@ static uint32_t plan_ready(struct skep_dht_lookup *l)
         uint32_t index = l->ready[i];
         struct skep_dht_lookup_key *key = &l->keys[index];
 
-        if (!key->finished && !plan_key(l, key)) {
+        if (!key->finished && !skep_lookup_plan_key(l, key)) {
             l->ready[kept++] = index;
             continue;
         }
         key->queued = false;
-        if (!key->finished && !l->starting && is_decided(l, key))
+        if (!key->finished && !l->starting && skep_lookup_is_decided(l, key))
             finish(l, key);
         else if (!key->finished && l->starting && key->in_flight == 0)
             key->queued = true; /* decided at once; told on the next turn */
@@ -307,20 +191,13 @@ static uint32_t plan_ready(struct skep_dht_lookup *l)
 /* ---- asking ---- */
 
 static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply);
-static void on_late(struct skep_timer *timer);
+static void on_patience(struct skep_timer *timer);
 
 static size_t chunk_of(const struct skep_dht_lookup *l)
 {
     size_t fit = ANSWER_BYTES_AIM / SKEP_MAX(l->dht->key_bytes, 1);
 
     return SKEP_MAX(SKEP_MIN(SKEP_MIN(l->chunk, fit), (size_t)SKEP_DHT_FIND_KEYS_MAX), 1);
-}
-
-static uint64_t late_after_us(struct skep_dht *dht, const struct skep_peer_id *peer, uint32_t keys)
-{
-    uint64_t rtt = skep_dht_rtt_us(dht, peer);
-
-    return (rtt > 0 ? SKEP_MAX(4 * rtt, LATE_US_MIN) : LATE_US_UNKNOWN) + keys * LATE_US_PER_KEY;
 }
 
 static void encode_find(struct skep_dht_lookup *l, const struct find *f, struct skep_buf *out)
@@ -341,8 +218,10 @@ static void on_sent(struct skep_dht_request *request)
     struct find *f = SKEP_CONTAINER_OF(request, struct find, request);
     struct skep_dht *dht = f->lookup->dht;
 
+    f->sent_us = skep_env_now_us(dht->env);
     /* Without memory for the timer it is just never late. */
-    (void)skep_env_after(dht->env, &f->late_timer, late_after_us(dht, &request->peer, f->count));
+    (void)skep_env_after(dht->env, &f->patience,
+                         skep_patience_overdue_us(&dht->patience, f->rtt_us, f->count));
 }
 
 static int send_find(struct skep_dht_lookup *l, struct find *f)
@@ -359,12 +238,15 @@ static int send_find(struct skep_dht_lookup *l, struct find *f)
     node->asked = true;
     f->request.done = on_found;
     f->request.sent = on_sent;
-    f->late_timer.fire = on_late;
+    f->patience.fire = on_patience;
+    f->rtt_us = skep_dht_rtt_us(dht, &node->peer); /* before it pays for a handshake */
     rc = skep_dht_request_start(dht, &f->request, &node->peer, SKEP_DHT_RPC_FIND,
                                 skep_buf_view(&dht->message));
     if (rc < 0)
         return rc;
     l->cost.calls++;
+    if (!f->is_hedge)
+        skep_patience_earn(&dht->patience);
     if (!skep_dht_request_waits(&f->request))
         on_sent(&f->request);
     return 0;
@@ -377,6 +259,8 @@ static void land(const struct find *f, struct skep_dht_lookup_key *key)
         key->late--;
     else
         key->in_flight--;
+    if (f->overdue && !f->late)
+        key->overdue--;
     key->rounds = SKEP_MAX(key->rounds, f->round);
 }
 
@@ -391,6 +275,7 @@ static void lose_node(struct skep_dht_lookup *l, const struct find *f)
         struct skep_dht_candidate *candidate = skep_beam_find(key, f->node);
 
         land(f, key);
+        key->eager = true;
         if (candidate)
             skep_beam_remove(l, key, candidate);
         skep_lookup_make_ready(l, key);
@@ -398,7 +283,8 @@ static void lose_node(struct skep_dht_lookup *l, const struct find *f)
 }
 
 /* Start one request for the first `count` keys of a node's plan. @return what is left of it. */
-static uint32_t ask_some(struct skep_dht_lookup *l, uint32_t node, uint32_t head, uint32_t count)
+static uint32_t ask_some(struct skep_dht_lookup *l, uint32_t node, uint32_t head, uint32_t count,
+                         bool is_hedge)
 {
     struct find *f = skep_mem_alloc(l->dht->mem, sizeof *f + count * sizeof f->keys[0]);
     uint16_t rounds = 0;
@@ -416,6 +302,7 @@ static uint32_t ask_some(struct skep_dht_lookup *l, uint32_t node, uint32_t head
         l->nodes[node].failed = true;
         l->again = true;
         key->in_flight--;
+        key->eager = true;
         skep_beam_remove(l, key, skep_beam_find(key, node));
         skep_lookup_make_ready(l, key);
     }
@@ -424,6 +311,7 @@ static uint32_t ask_some(struct skep_dht_lookup *l, uint32_t node, uint32_t head
     f->lookup = l;
     f->node = node;
     f->count = count;
+    f->is_hedge = is_hedge;
     f->round = (uint16_t)(rounds + 1);
     skep_list_push_back(&l->finds, &f->entry);
     l->find_count++;
@@ -435,7 +323,7 @@ static uint32_t ask_some(struct skep_dht_lookup *l, uint32_t node, uint32_t head
     return head;
 }
 
-static void ask_planned(struct skep_dht_lookup *l)
+static void ask_planned(struct skep_dht_lookup *l, bool are_hedges)
 {
     size_t chunk = chunk_of(l);
 
@@ -448,7 +336,7 @@ static void ask_planned(struct skep_dht_lookup *l)
         while (left > 0) {
             uint32_t count = (uint32_t)SKEP_MIN(chunk, left);
 
-            head = ask_some(l, l->touched[t], head, count);
+            head = ask_some(l, l->touched[t], head, count, are_hedges);
             left -= count;
         }
     }
@@ -462,7 +350,7 @@ static void advance(struct skep_dht_lookup *l)
     do {
         l->again = false;
         plan_ready(l);
-        ask_planned(l);
+        ask_planned(l, false);
     } while (l->again &&
              !l->starting); /* some could not even be sent: their keys have one node less to ask */
     if (l->on_turn && !l->starting)
@@ -471,27 +359,69 @@ static void advance(struct skep_dht_lookup *l)
     free_if_over(l);
 }
 
-/* ---- answers ---- */
+/* ---- the slow ---- */
 
-static void on_late(struct skep_timer *timer)
+/* Slower than its like mostly are: its keys are asked of the next likely holder as well, and who has heard enough waits no longer. */
+static void become_overdue(struct find *f)
 {
-    struct find *f = SKEP_CONTAINER_OF(timer, struct find, late_timer);
+    struct skep_dht_lookup *l = f->lookup;
+    struct skep_dht *dht = l->dht;
+    uint64_t late_us = skep_patience_late_us(&dht->patience, f->rtt_us, f->count),
+             waited_us = skep_env_now_us(dht->env) - f->sent_us;
+
+    f->overdue = true;
+    for (uint32_t i = 0; i < f->count; i++) {
+        struct skep_dht_lookup_key *key = &l->keys[f->keys[i]];
+        struct skep_dht_candidate *candidate = skep_beam_find(key, f->node);
+
+        key->overdue++;
+        if (candidate)
+            candidate->state = SKEP_DHT_CAND_OVERDUE;
+        skep_lookup_make_ready(l, key);
+    }
+    (void)skep_env_after(dht->env, &f->patience, late_us > waited_us ? late_us - waited_us : 0);
+    if (dht->patience.earned_micro == 0)
+        return;
+    skep_lookup_plan_hedges(l, f->keys, f->count, chunk_of(l));
+    ask_planned(l, true);
+}
+
+static void become_late(struct find *f)
+{
     struct skep_dht_lookup *l = f->lookup;
 
     l->dht->stats.late++;
+    skep_blacklist_doubt(&l->dht->blacklist, &f->request.peer, skep_env_now_us(l->dht->env));
+    l->nodes[f->node].wait_us = 0;
     for (uint32_t i = 0; i < f->count; i++) {
         struct skep_dht_lookup_key *key = &l->keys[f->keys[i]];
         struct skep_dht_candidate *candidate = skep_beam_find(key, f->node);
 
         land(f, key);
         key->late++;
+        key->eager = true;
         if (candidate)
             candidate->state = SKEP_DHT_CAND_LATE;
         skep_lookup_make_ready(l, key);
     }
     f->late = true;
+}
+
+static void on_patience(struct skep_timer *timer)
+{
+    struct find *f = SKEP_CONTAINER_OF(timer, struct find, patience);
+    struct skep_dht_lookup *l = f->lookup;
+
+    l->busy++;
+    if (f->overdue)
+        become_late(f);
+    else
+        become_overdue(f);
+    l->busy--;
     advance(l);
 }
+
+/* ---- answers ---- */
 
 /* One key's part of an answer. cut: there may have been no room for it, so that "not found" means nothing. */
 static void take_result(struct skep_dht_lookup *l, const struct find *f,
@@ -505,6 +435,7 @@ static void take_result(struct skep_dht_lookup *l, const struct find *f,
     if (candidate)
         candidate->state = cut && !found ? SKEP_DHT_CAND_NEW : SKEP_DHT_CAND_ANSWERED;
     key->answers++;
+    key->eager = true;
     if (found && l->on_found(l, key, f->node, result)) {
         finish(l, key);
         return;
@@ -579,6 +510,9 @@ static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply)
         lose_node(l, f);
     } else {
         skep_blacklist_succeed(&dht->blacklist, &request->peer);
+        if (f->rtt_us == 0)
+            skep_patience_learn(&dht->patience, skep_env_now_us(dht->env) - f->sent_us);
+        l->nodes[f->node].wait_us = 0; /* look again: more is known of it now */
         if (response.sender.has_id)
             skep_dht_met(dht, &response.sender.id, &request->peer);
         take_answer(l, f, &response, reply.len);
@@ -600,6 +534,8 @@ int skep_dht_lookup_start(struct skep_dht_lookup *l)
     skep_list_push_back(&l->dht->lookups, &l->entry);
     l->unfinished = l->key_count;
     l->starting = true;
+    l->swarm_size = skep_dht_swarm_size(l->dht);
+    l->whole = (double)l->dht->table.node_count >= WHOLE_SHARE * (l->swarm_size - 1);
     for (uint32_t i = 0; i < l->key_count && rc == 0; i++)
         rc = skep_beam_seed(l, &l->keys[i]);
     if (rc == 0 && l->want_values)

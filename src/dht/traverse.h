@@ -3,9 +3,11 @@
  *
  * Each key has a beam: the bucket_size nearest nodes heard of and not failed. It is decided when nobody within the beam is left to ask and all asked have
  * answered. What differs from hivemind, and does not show on the wire:
- * - a get first asks as few peers as cover each key with one of its likely holders, all their keys in one request; a key that misses there goes to more nodes
- *   at once, and to all the rest of its beam as soon as an answer names nobody nearer;
- * - a request that takes longer than it should does not hold its keys up: they go on elsewhere, and its answer counts when it comes. */
+ * - a get first asks a few near peers that cover each key with one of its likely holders, all their keys in one request (cover.c); a key that misses there goes to more
+ *   nodes at once, and to all the rest as soon as an answer names nobody nearer (plan.c);
+ * - a request that takes longer than it should does not hold its keys up (patience.h): they go on elsewhere, and its answer counts when it comes;
+ * - a key is decided before its whole beam was asked when the nearest few have answered, agree about who is near, and lie as near as in a swarm of the size that
+ *   ours seems to have (decide.c). */
 #ifndef SKEP_DHT_TRAVERSE_H
 #define SKEP_DHT_TRAVERSE_H
 
@@ -20,6 +22,7 @@ struct skep_dht_lookup_node {
     uint32_t via; /* the node that named it; SKEP_DHT_NO_NODE: our table */
     bool failed;  /* never asked again in this lookup */
     bool asked;
+    uint32_t wait_us;   /* what its answer is expected to take; 0: not looked at yet */
     uint32_t plan_head; /* of the keys it is about to be asked, index + 1 into the plan */
     uint32_t plan_count;
 };
@@ -27,13 +30,15 @@ struct skep_dht_lookup_node {
 enum skep_dht_candidate_state {
     SKEP_DHT_CAND_NEW,
     SKEP_DHT_CAND_ASKED,
-    SKEP_DHT_CAND_LATE,
+    SKEP_DHT_CAND_OVERDUE, /* asked, and slower than its like mostly are */
+    SKEP_DHT_CAND_LATE,    /* counts as not answering */
     SKEP_DHT_CAND_ANSWERED
 };
 
 struct skep_dht_candidate {
     uint64_t head; /* first 8 bytes of the distance */
     uint32_t node;
+    uint16_t named; /* answers for this key that named it */
     uint8_t state;
 };
 
@@ -41,10 +46,13 @@ struct skep_dht_candidate {
 struct skep_dht_lookup_key {
     struct skep_dht_id id;
     struct skep_dht_candidate *beam; /* [count], nearest first */
-    uint16_t count, in_flight, late, asks, answers;
-    uint16_t failed_near; /* failures among the nodes that were likely holders */
+    uint16_t count, late, asks, answers;
+    uint16_t in_flight, overdue; /* requests not late; those of them that are overdue */
+    uint16_t failed_near;        /* failures among the nodes that were likely holders */
     uint16_t rounds;
+    bool eager;   /* the first ask was not enough: several at a time */
     bool wide;    /* nobody nearer is being named: ask all the rest at once */
+    bool deep;    /* the nearest few did not decide it: ask the whole beam */
     bool dropped; /* candidates fell off the far end */
     bool queued, finished;
 
@@ -65,6 +73,9 @@ struct skep_dht_lookup {
     struct skep_dht_candidate *beams; /* [key_count * beam_cap] */
     uint16_t beam, beam_cap;
     bool want_values, terse, starting, abandoned, again;
+    bool exhaustive;   /* ask the whole beam of every key; the caller's choice */
+    bool whole;        /* our table has all nodes or nearly */
+    double swarm_size; /* an estimate, as of the start */
     unsigned busy;
     size_t chunk; /* most keys in one request */
 
@@ -116,7 +127,7 @@ void skep_dht_lookup_drop(struct skep_dht_lookup *lookup, struct skep_dht_lookup
 /** Nobody wants anything any more: no callback but on_free follows; requests in flight are cancelled. */
 void skep_dht_lookup_cancel(struct skep_dht_lookup *lookup);
 
-/** Did enough of the likely holders answer for "not found" to mean that nobody holds it? */
+/** Did enough of the likely holders answer for "not found" to mean that nobody holds it? decide.c */
 bool skep_dht_lookup_answered(const struct skep_dht_lookup *lookup,
                               const struct skep_dht_lookup_key *key);
 

@@ -709,6 +709,7 @@ static void no_more_than_parallel_rpc_requests_are_in_flight(void **state)
     skep_dht_options_default(&options);
     options.client_mode = true;
     options.parallel_rpc = 1;
+    options.exhaustive_lookups = true;
     client = add_joined(&options);
     skep_sim_clock_run_for(&swarm.clock, SKEP_SIM_SECOND);
     started = swarm.clock.now_us;

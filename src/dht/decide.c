@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* When a key is decided. Whoever holds it is among the num_replicas nodes nearest to it, so it is enough to know for sure who these are. That takes not all of the
+ * beam: when the nearest of it, MARGIN more than replicas, have answered,
+ * - whoever any of them named as nearer was asked too, by the way a beam works;
+ * - those that answered mostly name each other: they know the neighbourhood, and the same one;
+ * - they lie within SPARSE times the distance at which so many nodes are expected. Else there is a hole where nodes should be, and we look further.
+ * If the size of the swarm is thought too large the last one fails more often, and the whole beam is asked as before. If it is thought too small only the first
+ * two decide. */
+#include "dht/decide.h"
+
+enum { MARGIN = 3 };
+#define SPARSE 2.0
+/* Of so many that must have answered one may be silent. */
+#define ONE_SILENT_OF 4
+#define ONE_OVERDUE_OF 8
+/* Two in five likely holders are some. */
+#define SOME_NEAR 2
+#define SOME_NEAR_OF 5
+
+static size_t replicas(const struct skep_dht_lookup *l)
+{
+    return l->dht->options.num_replicas;
+}
+
+static size_t near_count(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    return SKEP_MIN((size_t)key->count + key->failed_near, replicas(l));
+}
+
+/* Likely holders that have not answered, or will not. */
+static size_t silent_near(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    size_t silent = key->failed_near;
+
+    for (size_t i = 0; i < key->count && i < replicas(l); i++)
+        silent += key->beam[i].state != SKEP_DHT_CAND_ANSWERED;
+    return silent;
+}
+
+bool skep_dht_lookup_answered(const struct skep_dht_lookup *l,
+                              const struct skep_dht_lookup_key *key)
+{
+    size_t near = near_count(l, key);
+
+    if (near == 0)
+        return !l->dht->options.client_mode; /* alone in the world, or cut off */
+    return key->answers > 0 && silent_near(l, key) * 2 < near;
+}
+
+/* How many of the nearest have to answer. */
+static size_t enough(const struct skep_dht_lookup *l)
+{
+    return SKEP_MIN(replicas(l) + MARGIN, (size_t)l->beam);
+}
+
+size_t skep_lookup_reach(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    return l->exhaustive || key->deep ? l->beam : enough(l);
+}
+
+/* Have the nearest answered, but for a few that are silent? */
+static bool nearest_answered(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    size_t silent = 0, overdue = 0, count = enough(l);
+
+    for (size_t i = 0; i < count; i++)
+        switch (key->beam[i].state) {
+        case SKEP_DHT_CAND_NEW:
+        case SKEP_DHT_CAND_ASKED: return false;
+        case SKEP_DHT_CAND_OVERDUE: overdue++; break;
+        case SKEP_DHT_CAND_LATE: silent++; break;
+        default: break;
+        }
+    /* A store goes to whom it found, so it waits longer than a get, which has others to believe. */
+    if (overdue * ONE_OVERDUE_OF > (l->want_values ? count : 0))
+        return false;
+    return (silent + overdue) * ONE_SILENT_OF <= count && skep_dht_lookup_answered(l, key);
+}
+
+/* Is each of the likely holders named by most of those that answered? */
+static bool answers_agree(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    for (size_t i = 0; i < replicas(l); i++)
+        if (key->beam[i].state == SKEP_DHT_CAND_ANSWERED &&
+            key->beam[i].named * 2 + 1 < key->answers) /* it does not name itself */
+            return false;
+    return true;
+}
+
+bool skep_lookup_is_settled(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    size_t count = enough(l);
+
+    return !l->exhaustive && key->count >= count && nearest_answered(l, key) &&
+           skep_swarm_expected(l->swarm_size, key->beam[count - 1].head) <=
+               SPARSE * (double)count &&
+           answers_agree(l, key);
+}
+
+/* Nobody else is left to ask. Those who are late would not change the picture if most of the likely holders answered. If fewer did, but some, and as many others as
+ * make a neighbourhood, a get says that it does not know, sooner than the late ones time out. */
+static bool heard_enough(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    size_t near = near_count(l, key), heard = near - SKEP_MIN(silent_near(l, key), near), all = 0;
+
+    if (skep_dht_lookup_answered(l, key))
+        return true;
+    for (size_t i = 0; i < key->count; i++)
+        all += key->beam[i].state == SKEP_DHT_CAND_ANSWERED;
+    return l->want_values && heard * SOME_NEAR_OF >= near * SOME_NEAR && all >= enough(l);
+}
+
+bool skep_lookup_is_decided(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    if (skep_lookup_is_settled(l, key))
+        return true;
+    if (key->in_flight > 0)
+        return false;
+    for (size_t i = 0; i < key->count && i < l->beam; i++)
+        if (key->beam[i].state == SKEP_DHT_CAND_NEW && key->asks < SKEP_DHT_LOOKUP_ASKS_MAX)
+            return false;
+    return key->late == 0 || heard_enough(l, key);
+}
+
+void skep_lookup_learn_size(struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    uint64_t heads[SKEP_DHT_BUCKET_SIZE_MAX];
+    size_t count = 0;
+
+    while (count < key->count && count < l->beam &&
+           key->beam[count].state == SKEP_DHT_CAND_ANSWERED) {
+        heads[count] = key->beam[count].head;
+        count++;
+    }
+    if (count >= enough(l))
+        skep_swarm_size_learn(&l->dht->swarm_size, heads, count);
+}
