@@ -10,12 +10,9 @@
 
 enum { MARGIN = 3 };
 #define SPARSE 2.0
-/* Of so many that must have answered one may be silent. */
+/* Of so many that are looked at one may be silent, of so many likely holders one overdue. */
 #define ONE_SILENT_OF 4
-#define ONE_OVERDUE_OF 8
-/* Two in five likely holders are some. */
-#define SOME_NEAR 2
-#define SOME_NEAR_OF 5
+#define ONE_OVERDUE_OF 4
 
 static size_t replicas(const struct skep_dht_lookup *l)
 {
@@ -47,34 +44,53 @@ bool skep_dht_lookup_answered(const struct skep_dht_lookup *l,
     return key->answers > 0 && silent_near(l, key) * 2 < near;
 }
 
-/* How many of the nearest have to answer. */
-static size_t enough(const struct skep_dht_lookup *l)
+/* How many of the nearest are looked at, and of them or of more have to answer. */
+static size_t neighbours(const struct skep_dht_lookup *l)
 {
     return SKEP_MIN(replicas(l) + MARGIN, (size_t)l->beam);
 }
 
-size_t skep_lookup_reach(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+static size_t enough(const struct skep_dht_lookup *l)
 {
-    return l->exhaustive || key->deep ? l->beam : enough(l);
+    return neighbours(l) - neighbours(l) / ONE_SILENT_OF;
 }
 
-/* Have the nearest answered, but for a few that are silent? */
-static bool nearest_answered(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+/* Each one beyond a few that are silent has the next one asked in its place. */
+size_t skep_lookup_reach(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key,
+                         bool is_hedge)
 {
-    size_t silent = 0, overdue = 0, count = enough(l);
+    size_t hopeful = 0, i = 0;
 
-    for (size_t i = 0; i < count; i++)
+    if (l->exhaustive || key->deep)
+        return l->beam;
+    for (; i < key->count && i < l->beam && (i < neighbours(l) || hopeful < enough(l)); i++)
+        hopeful += key->beam[i].state != SKEP_DHT_CAND_LATE &&
+                   !(is_hedge && key->beam[i].state == SKEP_DHT_CAND_OVERDUE);
+    return i;
+}
+
+/* How many of the nearest it takes to have enough that answered, with nobody to wait for among them; 0: they have not. */
+static size_t nearest_answered(const struct skep_dht_lookup *l,
+                               const struct skep_dht_lookup_key *key)
+{
+    size_t heard = 0, overdue_near = 0, i = 0;
+
+    for (; i < neighbours(l) || heard < enough(l); i++) {
+        if (i == key->count || i == l->beam)
+            return 0;
         switch (key->beam[i].state) {
-        case SKEP_DHT_CAND_NEW:
-        case SKEP_DHT_CAND_ASKED: return false;
-        case SKEP_DHT_CAND_OVERDUE: overdue++; break;
-        case SKEP_DHT_CAND_LATE: silent++; break;
-        default: break;
+        case SKEP_DHT_CAND_ANSWERED: heard++; break;
+        case SKEP_DHT_CAND_LATE: break;
+        case SKEP_DHT_CAND_OVERDUE:
+            /* A store goes to whom it found, so it waits longer than a get, which has others to believe. */
+            if (!l->want_values)
+                return 0;
+            overdue_near += i < replicas(l);
+            break;
+        default: return 0;
         }
-    /* A store goes to whom it found, so it waits longer than a get, which has others to believe. */
-    if (overdue * ONE_OVERDUE_OF > (l->want_values ? count : 0))
-        return false;
-    return (silent + overdue) * ONE_SILENT_OF <= count && skep_dht_lookup_answered(l, key);
+    }
+    return overdue_near * ONE_OVERDUE_OF <= replicas(l) && skep_dht_lookup_answered(l, key) ? i : 0;
 }
 
 /* Is each of the likely holders named by most of those that answered? */
@@ -89,15 +105,15 @@ static bool answers_agree(const struct skep_dht_lookup *l, const struct skep_dht
 
 bool skep_lookup_is_settled(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
 {
-    size_t count = enough(l);
+    size_t count = l->exhaustive ? 0 : nearest_answered(l, key);
 
-    return !l->exhaustive && key->count >= count && nearest_answered(l, key) &&
+    return count > 0 &&
            skep_swarm_expected(l->swarm_size, key->beam[count - 1].head) <=
                SPARSE * (double)count &&
            answers_agree(l, key);
 }
 
-/* Nobody else is left to ask. Those who are late would not change the picture if most of the likely holders answered. If fewer did, but some, and as many others as
+/* Nobody else is left to ask. Those who are late would not change the picture if most of the likely holders answered. If fewer did, but one, and as many others as
  * make a neighbourhood, a get says that it does not know, sooner than the late ones time out. */
 static bool heard_enough(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
 {
@@ -107,7 +123,7 @@ static bool heard_enough(const struct skep_dht_lookup *l, const struct skep_dht_
         return true;
     for (size_t i = 0; i < key->count; i++)
         all += key->beam[i].state == SKEP_DHT_CAND_ANSWERED;
-    return l->want_values && heard * SOME_NEAR_OF >= near * SOME_NEAR && all >= enough(l);
+    return l->want_values && heard > 0 && all >= enough(l);
 }
 
 bool skep_lookup_is_decided(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
@@ -132,6 +148,6 @@ void skep_lookup_learn_size(struct skep_dht_lookup *l, const struct skep_dht_loo
         heads[count] = key->beam[count].head;
         count++;
     }
-    if (count >= enough(l))
+    if (count >= neighbours(l))
         skep_swarm_size_learn(&l->dht->swarm_size, heads, count);
 }

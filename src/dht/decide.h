@@ -13,9 +13,9 @@ bool skep_lookup_is_settled(const struct skep_dht_lookup *lookup,
 bool skep_lookup_is_decided(const struct skep_dht_lookup *lookup,
                             const struct skep_dht_lookup_key *key);
 
-/** How many of the beam may be asked so far. */
+/** How many of the beam may be asked so far; by a hedge also in the place of the overdue. */
 size_t skep_lookup_reach(const struct skep_dht_lookup *lookup,
-                         const struct skep_dht_lookup_key *key);
+                         const struct skep_dht_lookup_key *key, bool is_hedge);
 
 /** What a decided key says about the size of the swarm. */
 void skep_lookup_learn_size(struct skep_dht_lookup *lookup, const struct skep_dht_lookup_key *key);

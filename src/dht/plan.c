@@ -148,13 +148,13 @@ bool skep_lookup_plan_key(struct skep_dht_lookup *l, struct skep_dht_lookup_key 
 {
     if (skep_lookup_is_settled(l, key))
         return true;
-    if (!plan_within(l, key, skep_lookup_reach(l, key)))
+    if (!plan_within(l, key, skep_lookup_reach(l, key, false)))
         return false;
     if (l->exhaustive || key->deep || key->in_flight > 0)
         return true;
     /* The nearest few have answered, or will not, and that was not enough. */
     key->deep = key->wide = true;
-    return plan_within(l, key, skep_lookup_reach(l, key));
+    return plan_within(l, key, skep_lookup_reach(l, key, false));
 }
 
 /* ---- hedges ---- */
@@ -172,7 +172,7 @@ static struct skep_dht_candidate *choose_hedge(struct skep_dht_lookup *l,
         if (candidate->state == SKEP_DHT_CAND_NEW && node->plan_count % chunk > 0)
             return candidate;
     }
-    return choose(l, key, skep_lookup_reach(l, key));
+    return choose(l, key, skep_lookup_reach(l, key, true));
 }
 
 void skep_lookup_plan_hedges(struct skep_dht_lookup *l, const uint32_t *keys, uint32_t count,
