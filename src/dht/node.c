@@ -195,7 +195,7 @@ void skep_dht_stats(const struct skep_dht *dht, struct skep_dht_stats *out)
     out->stored_bytes = dht->storage.bytes;
     out->cached_keys = skep_dht_storage_count(&dht->cache.storage);
     out->cached_bytes = dht->cache.storage.bytes;
-    out->swarm_size_estimate = (uint64_t)(skep_dht_swarm_size_so_far(dht) + 0.5);
+    out->swarm_size_estimate = (uint64_t)(skep_dht_swarm_size_now(dht) + 0.5);
     out->blacklisted = skep_blacklist_count(&dht->blacklist, skep_env_now_us(dht->env));
 }
 

@@ -5,6 +5,8 @@
 
 enum { FEWEST = 4 };
 #define TABLE_EVERY_US ((uint64_t)1000000)
+/* After so long without a lookup what was thought before is forgotten. */
+#define STALE_US ((uint64_t)60000000)
 /* An opinion's weight against what was thought before. */
 #define WEIGHT 0.125
 
@@ -40,42 +42,48 @@ void skep_swarm_size_learn(struct skep_swarm_size *size, const uint64_t *heads, 
     size->nodes += (nodes - size->nodes) * WEIGHT;
 }
 
-static size_t table_heads(const struct skep_dht *dht, uint64_t heads[SKEP_DHT_BUCKET_SIZE_MAX])
+/* What our own table says. */
+static void look_at_table(const struct skep_dht *dht, struct skep_swarm_size *size)
 {
-    uint64_t own = skep_get_be64(dht->node_id.bytes);
-    size_t count = skep_routing_nearest(&dht->table, &dht->node_id, dht->options.bucket_size, NULL,
-                                        dht->nearest);
+    uint64_t heads[SKEP_DHT_BUCKET_SIZE_MAX], own = skep_get_be64(dht->node_id.bytes),
+                                              now = skep_env_now_us(dht->env),
+                                              since = now - size->table_looked_us;
+    size_t count;
 
+    if (size->nodes > 0 && since < TABLE_EVERY_US)
+        return;
+    count = skep_routing_nearest(&dht->table, &dht->node_id, dht->options.bucket_size, NULL,
+                                 dht->nearest);
     for (size_t i = 0; i < count; i++)
         heads[i] = own ^ skep_get_be64(dht->nearest[i]->id.bytes);
-    return count;
+    size->table_looked_us = now;
+    if (since >= STALE_US)
+        size->nodes = 0;
+    skep_swarm_size_learn(size, heads, count);
 }
 
-double skep_dht_swarm_size_so_far(const struct skep_dht *dht)
+static double at_least_known(const struct skep_dht *dht, const struct skep_swarm_size *size)
 {
-    uint64_t heads[SKEP_DHT_BUCKET_SIZE_MAX];
-    double known = (double)dht->table.node_count + !dht->options.client_mode, nodes;
+    double known = (double)dht->table.node_count + !dht->options.client_mode;
 
     /* Fewer than a bucket: the table has all of them. */
     if (dht->table.node_count < dht->options.bucket_size)
         return SKEP_MAX(known, 1.0);
-    nodes = dht->swarm_size.nodes;
-    if (nodes == 0)
-        nodes = skep_swarm_size_of(heads, table_heads(dht, heads));
-    return SKEP_MAX(nodes, known);
+    return SKEP_MAX(size->nodes, known);
 }
 
 double skep_dht_swarm_size(struct skep_dht *dht)
 {
-    struct skep_swarm_size *size = &dht->swarm_size;
-    uint64_t heads[SKEP_DHT_BUCKET_SIZE_MAX], now = skep_env_now_us(dht->env);
+    look_at_table(dht, &dht->swarm_size);
+    return at_least_known(dht, &dht->swarm_size);
+}
 
-    if (dht->table.node_count >= dht->options.bucket_size &&
-        (size->nodes == 0 || now - size->table_looked_us >= TABLE_EVERY_US)) {
-        skep_swarm_size_learn(size, heads, table_heads(dht, heads));
-        size->table_looked_us = now;
-    }
-    return skep_dht_swarm_size_so_far(dht);
+double skep_dht_swarm_size_now(const struct skep_dht *dht)
+{
+    struct skep_swarm_size size = dht->swarm_size;
+
+    look_at_table(dht, &size);
+    return at_least_known(dht, &size);
 }
 
 /* A Poisson distribution's chance of fewer than 5, at 0, 1, … 8 expected; for other numbers of replicas it is stretched. Beyond, what counts is that nearer is better. */

@@ -27,8 +27,8 @@ void skep_swarm_size_learn(struct skep_swarm_size *size, const uint64_t *heads, 
 
 /** What is thought now; at least 1. Looks at the table again when it has not for a while. */
 double skep_dht_swarm_size(struct skep_dht *dht);
-/** As that, without looking again. */
-double skep_dht_swarm_size_so_far(const struct skep_dht *dht);
+/** As that, but what is seen is not remembered. */
+double skep_dht_swarm_size_now(const struct skep_dht *dht);
 
 /** How many nodes lie nearer than this, in a swarm of `nodes`. */
 static inline double skep_swarm_expected(double nodes, uint64_t head)

@@ -108,6 +108,28 @@ static void one_whose_time_is_over_is_forgotten_first(void **state)
     skep_blacklist_fini(&blacklist);
 }
 
+static void one_that_was_slow_is_in_doubt_until_it_answers_but_not_left_alone(void **state)
+{
+    struct skep_peer_id slow = peer_of(1), failed = peer_of(2);
+    struct skep_blacklist blacklist;
+
+    (void)state;
+    skep_blacklist_init(&blacklist, &skep_mem_std, 5 * SECOND, 2);
+    skep_blacklist_doubt(&blacklist, &slow, 0);
+    skep_blacklist_doubt(&blacklist, &slow, 0);
+    assert_true(skep_blacklist_doubts(&blacklist, &slow));
+    assert_false(skep_blacklist_doubts(&blacklist, &failed));
+    assert_false(skep_blacklist_has(&blacklist, &slow, 0));
+    assert_int_equal(skep_blacklist_count(&blacklist, 0), 0);
+    skep_blacklist_fail(&blacklist, &slow, SECOND); /* its first failure: for 5 s */
+    assert_true(skep_blacklist_has(&blacklist, &slow, 5 * SECOND));
+    assert_false(skep_blacklist_has(&blacklist, &slow, 6 * SECOND));
+    assert_true(skep_blacklist_doubts(&blacklist, &slow));
+    skep_blacklist_succeed(&blacklist, &slow);
+    assert_false(skep_blacklist_doubts(&blacklist, &slow));
+    skep_blacklist_fini(&blacklist);
+}
+
 static int use_blacklist(const struct skep_mem *mem, void *user)
 {
     struct skep_blacklist blacklist;
@@ -140,6 +162,7 @@ int main(void)
         cmocka_unit_test(ever_more_failures_overflow_nothing),
         cmocka_unit_test(beyond_4096_peers_the_first_to_fail_is_forgotten),
         cmocka_unit_test(one_whose_time_is_over_is_forgotten_first),
+        cmocka_unit_test(one_that_was_slow_is_in_doubt_until_it_answers_but_not_left_alone),
         cmocka_unit_test(running_out_of_memory_leaks_nothing),
     };
 

@@ -286,6 +286,47 @@ static void searches_go_on_while_nodes_die_and_end_by_their_deadline(void **stat
     swarm_fini(&swarm);
 }
 
+/* A tenth of the nodes neither answer nor close their connections, which nobody has noticed yet. All round trips take 50 ms. */
+static void silent_nodes_stall_a_search_for_a_few_round_trips_not_for_their_timeout(void **state)
+{
+    enum { MANY = 100, SEARCHES = 30, RTT_US = 50000 };
+    static const struct skep_sim_faults even = {.rtt_us_min = RTT_US, .rtt_us_max = RTT_US};
+    static const uint32_t sizes[] = {SIZE, SIZE, SIZE};
+    static struct swarm swarm;
+    float numbers[3][SIZE];
+    const void *rows[] = {numbers[0], numbers[1], numbers[2]};
+    struct skep_scores scores = {.type = SKEP_GRID_FLOAT32, .examples = 1, .dims = 3, .rows = rows};
+    uint64_t longest = 0, sum = 0;
+
+    (void)state;
+    set_up(&swarm, MANY);
+    *skep_sim_net_faults(swarm.net) = even;
+    declare_many(&swarm);
+    for (size_t i = 0; i < SEARCHES; i++) {
+        struct skep_beam *beam = new_beam(&swarm, MANY, "ffn.", sizes, 3);
+        struct run run;
+
+        /* Once while all is well, to have met those that are silent afterwards. */
+        for (uint32_t n = 1; i > 0 && n <= MANY / 10; n++)
+            skep_sim_net_set_group(swarm.net, (n * 7 + (uint32_t)i) % MANY, 1);
+        draw(&swarm, numbers[0], sizeof numbers / sizeof(float));
+        find(&swarm, &run, beam, &scores, 4);
+        longest = SKEP_MAX(longest, run.search.stats.elapsed_us);
+        sum += run.search.stats.elapsed_us;
+        assert_int_equal(run.search.hits->count, 4);
+        skep_search_fini(&run.search);
+        skep_beam_free(beam);
+        skep_dht_clear_cache_now(swarm.dht[MANY]);
+        for (uint32_t n = 0; n < MANY; n++)
+            skep_sim_net_set_group(swarm.net, n, 0);
+        skep_sim_clock_run_for(&swarm.clock, 60 * SKEP_SIM_SECOND);
+    }
+    print_message("longest search %.1f round trips, on average %.1f\n", (double)longest / RTT_US,
+                  (double)sum / RTT_US / SEARCHES);
+    assert_true(longest <= 10 * RTT_US);
+    swarm_fini(&swarm);
+}
+
 static void a_node_that_goes_cancels_its_searches(void **state)
 {
     static const uint32_t sizes[] = {SIZE, SIZE};
@@ -315,6 +356,7 @@ int main(void)
         cmocka_unit_test(a_swarm_of_nodes_gives_hiveminds_answers),
         cmocka_unit_test(a_repeated_search_asks_the_network_for_nothing),
         cmocka_unit_test(searches_go_on_while_nodes_die_and_end_by_their_deadline),
+        cmocka_unit_test(silent_nodes_stall_a_search_for_a_few_round_trips_not_for_their_timeout),
         cmocka_unit_test(a_node_that_goes_cancels_its_searches),
     };
 
