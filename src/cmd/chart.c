@@ -13,7 +13,8 @@ enum {
     FEW_POINTS = 24, /* a line of so few has markers, which want room at the sides */
     X_TICK_GAP = 16, /* pixels between the labels of the x axis */
 };
-#define X_PADDING 0.03 /* of the range of x, for markers */
+#define BAR_LABEL_ROOM 0.05 /* of the highest bar, for its number */
+#define X_PADDING 0.03      /* of the range of x, for markers */
 #define END_SHARE 0.05 /* how far before the right side a line may end and have its name there */
 
 /* ---- what is refused ---- */
@@ -114,11 +115,24 @@ static void add_bars(struct skep_axis_range *range, const struct skep_chart *c)
     }
 }
 
+/* Bars at whole numbers get no ticks between them. */
+static bool is_whole(const struct skep_chart *c)
+{
+    for (size_t s = 0; s < c->series_count; s++) {
+        for (size_t i = 0; i < c->series[s].count; i++) {
+            if (c->series[s].x[i] != floor(c->series[s].x[i]))
+                return false;
+        }
+    }
+    return true;
+}
+
 static void x_fit(struct skep_chart_drawing *d, size_t tick_max)
 {
     const struct skep_chart *c = d->chart;
     struct skep_axis *x = &d->frame.x;
     double start = x->start, end = x->end;
+    bool bars = has_form(c, SKEP_CHART_BARS);
     struct skep_axis_range range = {0};
 
     for (size_t s = 0; s < c->series_count; s++) {
@@ -135,8 +149,9 @@ static void x_fit(struct skep_chart_drawing *d, size_t tick_max)
         skep_axis_set(x, c->x_min, c->x_max, c->x_log, tick_max);
     } else {
         add_bars(&range, c);
-        skep_axis_fit(x, &range, c->x_log, has_form(c, SKEP_CHART_BARS) ? 0 : x_padding(c),
-                      tick_max);
+        if (bars && is_whole(c) && !c->x_log)
+            tick_max = SKEP_MIN(tick_max, (size_t)SKEP_MAX(range.high - range.low, 1.0));
+        skep_axis_fit(x, &range, c->x_log, bars ? 0 : x_padding(c), tick_max);
     }
     x->start = start;
     x->end = end;
@@ -165,6 +180,8 @@ static void y_fit(struct skep_chart_drawing *d)
     }
     if (from_zero && !c->y_log)
         skep_axis_range_add(&range, 0);
+    if (skep_chart_has_bar_labels(c) && range.high > 0)
+        skep_axis_range_add(&range, range.high * (1 + BAR_LABEL_ROOM));
     if (c->y_min != c->y_max)
         skep_axis_set(&d->frame.y, c->y_min, c->y_max, c->y_log, Y_TICKS_MAX);
     else
@@ -240,30 +257,14 @@ static double end_of(const struct skep_chart_drawing *d, size_t s)
 
 /* ---- all ---- */
 
-/* What an axis with given ends does not show is cut off, but for a marker on its edge. */
-static void clip(struct skep_frame *f)
-{
-    double x = f->left - 6, y = f->top - 6, width = f->right - f->left + 12,
-           height = f->bottom - f->top + 12;
-
-    skep_svg_write(f->out,
-                   "<svg x=\"%x\" y=\"%x\" width=\"%x\" height=\"%x\" viewBox=\"%x %x %x %x\">\n",
-                   x, y, width, height, x, y, width, height);
-}
-
 static int draw(struct skep_chart_drawing *d)
 {
     const struct skep_chart *c = d->chart;
-    bool clipped = c->x_min != c->x_max || c->y_min != c->y_max;
     int rc;
 
     skep_frame_grid(&d->frame);
-    skep_frame_marks(&d->frame, c->marks, c->mark_count);
-    if (clipped)
-        clip(&d->frame);
     rc = skep_chart_draw(d);
-    if (clipped)
-        skep_svg_end(d->frame.out);
+    skep_frame_marks(&d->frame, c->marks, c->mark_count);
     skep_frame_mark_labels(&d->frame, c->marks, c->mark_count);
     return rc;
 }

@@ -10,7 +10,7 @@
 #include "base/error.h"
 
 /* Decades of a logarithmic axis up to which 2 and 5 have a label, and up to which 2 … 9 have a small line. */
-#define LABELLED_DECADES 2.3
+#define LABELLED_DECADES 3.0
 #define MINOR_DECADES 6.0
 /* Numbers that differ by less than this share of them are one number. */
 #define RESOLUTION 1e-9
@@ -139,7 +139,9 @@ char *skep_axis_number(char out[SKEP_AXIS_TEXT_MAX], double value, int decimals)
     out[0] = '\0';
     if (value < 0 && size * power_of_ten(SKEP_MIN(decimals, 9)) >= 0.5)
         used = put(out, used, "\u2212");
-    if (size >= 1e7 || (size > 0 && size < 9.9e-5))
+    if (size < SKEP_AXIS_LEAST)
+        put(out, 0, "0");
+    else if (size >= 1e7 || (size > 0 && size < 9.9e-5))
         put_scientific(out, used, size);
     else
         put_plain(out, used, size, SKEP_MIN(SKEP_MAX(decimals, 0), 9));
@@ -275,7 +277,7 @@ static void log_ticks(struct skep_axis *a, size_t tick_max)
 {
     int first = exponent_of(a->low), last = exponent_of(a->high);
     double decades = a->unit_high - a->unit_low;
-    bool fives = decades <= LABELLED_DECADES && 3 * decades <= (double)tick_max;
+    bool fives = decades <= LABELLED_DECADES && 2 * decades <= (double)tick_max;
     size_t labels = 0;
 
     if (a->zero_apart)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Distributions side by side; see chart.h. A percentile between two samples is interpolated (Hyndman & Fan 1996, type 7). The shape behind a
- * box is a density along the axis as it is drawn, so that a logarithmic one is smoothed in its logarithm. */
+ * box ends at the 99th; it is a density along the axis as it is drawn, so that a logarithmic one is smoothed in its logarithm. */
 #include "cmd/chart.h"
 
 #include <math.h>
@@ -14,7 +14,8 @@ enum {
     SHAPE_ROWS_MAX = 200,
     SHAPE_ROWS_BUDGET = 1600, /* of all boxes of a document */
     ROW_PIXELS_MIN = 2,
-    STRIP_MAX = 40,     /* so few samples are shown one by one */
+    STRIP_MAX = 40, /* so few samples are shown one by one */
+    OUTLIER_PIXELS = 2,
     BOX_COUNT_MIN = 5,  /* of fewer samples there is a median, but no box */
     LABEL_BAND_MIN = 64 /* pixels of a category that its numbers take */
 };
@@ -182,14 +183,13 @@ static void shape_of(struct shape *out, const struct drawing *d, const struct su
 static void put_shape(struct drawing *d, const struct summary *s, double x, double width)
 {
     struct skep_frame *f = &d->frame;
-    double top = skep_axis_at(&f->y, s->sorted[s->count - 1]),
-           bottom = skep_axis_at(&f->y, s->sorted[0]);
+    double top = skep_axis_at(&f->y, s->at[P99]), bottom = skep_axis_at(&f->y, s->sorted[0]);
     struct shape shape;
 
     shape_of(&shape, d, s);
     skep_svg_write(f->out, "<path fill=\"currentColor\" fill-opacity=\".24\" d=\"M%x %xL", x, top);
     for (size_t i = 0; i < shape.count; i++) {
-        double y = row_y(&shape, f, i), half = width * shape.rows[i];
+        double y = row_y(&shape, f, i), half = SKEP_MAX(width * shape.rows[i], 0.4);
 
         if (y <= top || y >= bottom)
             continue;
@@ -201,9 +201,30 @@ static void put_shape(struct drawing *d, const struct summary *s, double x, doub
         double y = row_y(&shape, f, i);
 
         if (y > top && y < bottom)
-            skep_svg_write(f->out, " %x %x", x - width * shape.rows[i], y);
+            skep_svg_write(f->out, " %x %x", x - SKEP_MAX(width * shape.rows[i], 0.4), y);
     }
     skep_buf_put_str(f->out, "Z\"/>");
+}
+
+/* What is above the 99th percentile one by one, as far as they stand apart. */
+static void put_outliers(struct drawing *d, const struct summary *s, double x)
+{
+    struct skep_frame *f = &d->frame;
+    double last = -1;
+
+    skep_buf_put_str(f->out,
+                     "<path stroke=\"currentColor\" stroke-opacity=\".6\" stroke-width=\"3\" "
+                     "stroke-linecap=\"round\" d=\"");
+    for (size_t i = s->count; i-- > 0 && s->sorted[i] > s->at[P99];) {
+        double y = skep_axis_at(&f->y, s->sorted[i]);
+
+        if (last >= 0 && y - last < OUTLIER_PIXELS)
+            continue;
+        skep_svg_write(f->out, "M%x %xh0", x, y);
+        skep_frame_touch_line(f, x, y, x, y);
+        last = y;
+    }
+    skep_buf_put_str(f->out, "\"/>");
 }
 
 /* A few samples one by one, moved sideways by the golden ratio so that neighbours do not cover each other. */
@@ -287,8 +308,8 @@ static void put_numbers(struct drawing *d, const struct summary *s, double x)
         skep_svg_write(d->frame.out,
                        "<text class=\"dim halo\" x=\"%x\" y=\"%x\" font-size=\"11\" %s>%t</text>",
                        x, high, halo, skep_axis_value(text, s->at[P95]));
-    skep_frame_touch_box(&d->frame, x, median - 12, x + 40, median + 2);
-    skep_frame_touch_box(&d->frame, x, high - 12, x + 40, high + 2);
+    skep_frame_touch_text(&d->frame, x, median, 36);
+    skep_frame_touch_text(&d->frame, x, high, 30);
 }
 
 static void draw_box(struct drawing *d, size_t b)
@@ -303,16 +324,18 @@ static void draw_box(struct drawing *d, size_t b)
         return;
     skep_buf_put_str(f->out, "<g class=\"c0\">");
     put_tooltip(d, b);
-    if (s->count > STRIP_MAX)
+    if (s->count > STRIP_MAX) {
         put_shape(d, s, x, shape);
-    else
+        put_outliers(d, s, x);
+    } else {
         put_strip(d, s, x, shape);
+    }
     if (s->count >= BOX_COUNT_MIN)
         put_box(d, s, x, box);
     put_median(d, s, x, box);
     skep_buf_put_str(f->out, "</g>\n");
     if (band >= LABEL_BAND_MIN)
-        put_numbers(d, s, x + box / 2 + 7);
+        put_numbers(d, s, x + (s->count >= BOX_COUNT_MIN ? box / 2 : box) + 7);
 }
 
 /* ---- all ---- */
@@ -331,8 +354,9 @@ static void put_key(struct drawing *d)
     bool wide = (SKEP_SVG_WIDTH - 120.0) / (double)d->chart->box_count >= LABEL_BAND_MIN;
     char number[SKEP_AXIS_TEXT_MAX], each[SKEP_AXIS_TEXT_MAX + 64];
     struct skep_frame_label key[] = {
-        {wide ? "Box: 25 to 75 %, line: 5 to 95 %, dash: 99 %; numbers: median and 95 %"
-              : "Box: 25 to 75 %, line: 5 to 95 %, dash: 99 %",
+        {wide
+             ? "Box: 25 to 75 %, line: 5 to 95 %, dash: 99 %, dots: above. Numbers: median and 95 %"
+             : "Box: 25 to 75 %, line: 5 to 95 %, dash: 99 %, dots: above",
          0, -1, 0},
         {each, 0, -1, 0},
     };
@@ -370,9 +394,9 @@ static int write(struct drawing *d)
     skep_frame_grid(f);
     if (counts && !f->names_slant)
         put_counts(d);
-    skep_frame_marks(f, c->marks, c->mark_count);
     for (size_t b = 0; b < c->box_count; b++)
         draw_box(d, b);
+    skep_frame_marks(f, c->marks, c->mark_count);
     skep_frame_mark_labels(f, c->marks, c->mark_count);
     skep_svg_end(f->out);
     return f->out->rc;

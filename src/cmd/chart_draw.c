@@ -56,12 +56,15 @@ static double bounded(double v)
     return SKEP_MIN(SKEP_MAX(v, (double)-FAR), (double)FAR);
 }
 
+static struct point place_of(const struct skep_chart_drawing *d, double x, double y)
+{
+    return (struct point){bounded(skep_axis_at(&d->frame.x, x)),
+                          bounded(skep_axis_at(&d->frame.y, y))};
+}
+
 static struct point point_at(const struct skep_chart_drawing *d, size_t s, size_t i)
 {
-    const struct skep_chart_series *series = &d->chart->series[s];
-
-    return (struct point){bounded(skep_axis_at(&d->frame.x, series->x[i])),
-                          bounded(skep_axis_at(&d->frame.y, skep_chart_top(d, s, i)))};
+    return place_of(d, d->chart->series[s].x[i], skep_chart_top(d, s, i));
 }
 
 /* Where areas and bars begin. */
@@ -70,16 +73,26 @@ static double base_of(const struct skep_chart_drawing *d)
     return d->frame.y.log ? d->frame.bottom : bounded(skep_axis_at(&d->frame.y, 0));
 }
 
-/* An area is drawn along both its edges and its upper one again; so are bars, where they are too many. */
-static size_t weight_of(const struct skep_chart *chart)
+static bool is_stacked(const struct skep_chart_drawing *d, size_t s)
+{
+    bool stacked = d->below[s] >= 0;
+
+    for (size_t i = 0; i < d->chart->series_count; i++)
+        stacked = stacked || d->below[i] == (int)s;
+    return stacked;
+}
+
+/* An area for itself is drawn twice, filled and as a line, and so are bars where they are too many. */
+static size_t weight_of(const struct skep_chart_drawing *d)
 {
     size_t sum = 0;
 
-    for (size_t s = 0; s < chart->series_count; s++)
-        sum += chart->series[s].form == SKEP_CHART_AREA || chart->series[s].form == SKEP_CHART_BARS
-                   ? 3
-                   : 1;
-    return SKEP_MAX(sum, (size_t)1);
+    for (size_t s = 0; s < d->chart->series_count; s++) {
+        int form = (int)d->chart->series[s].form;
+
+        sum += form == SKEP_CHART_BARS || (form == SKEP_CHART_AREA && !is_stacked(d, s)) ? 2 : 1;
+    }
+    return sum;
 }
 
 /* Columns that points are put together in, at most four of each. */
@@ -87,7 +100,7 @@ static size_t column_count(const struct skep_chart_drawing *d)
 {
     size_t pixels = (size_t)(d->frame.right - d->frame.left);
 
-    return SKEP_MIN(POINTS_BUDGET / 4 / weight_of(d->chart), SKEP_MAX(pixels, (size_t)1));
+    return SKEP_MIN(POINTS_BUDGET / 4 / weight_of(d), SKEP_MAX(pixels, (size_t)1));
 }
 
 static int column_of(const struct skep_chart_drawing *d, struct point p, size_t columns)
@@ -145,6 +158,37 @@ static void thin(struct path *path, const struct skep_chart_drawing *d, size_t s
         put_column(path, d, s, index);
 }
 
+static struct point mean_point(const struct skep_chart_drawing *d, double x_sum, double y_sum,
+                               size_t count)
+{
+    return place_of(d, x_sum / (double)count, y_sum / (double)count);
+}
+
+/* Of a stack the mean of each column: thickness is what is looked at there, and edges of different columns would cross. */
+static void thin_stack(struct path *path, const struct skep_chart_drawing *d, size_t s)
+{
+    const struct skep_chart_series *series = &d->chart->series[s];
+    size_t columns = 2 * column_count(d), count = 0;
+    double x = 0, y = 0;
+    int column = 0;
+
+    path->count = 0;
+    for (size_t i = 0; i < series->count; i++) {
+        int here = column_of(d, point_at(d, s, i), columns);
+
+        if (count > 0 && here != column) {
+            path->points[path->count++] = mean_point(d, x, y, count);
+            count = 0;
+            x = y = 0;
+        }
+        column = here;
+        count++;
+        x += series->x[i];
+        y += skep_chart_top(d, s, i);
+    }
+    path->points[path->count++] = mean_point(d, x, y, count);
+}
+
 /* Columns run from -1, what is left of the plot, to column_count(), what is right of it. */
 static int path_new(struct path *path, const struct skep_chart_drawing *d)
 {
@@ -159,6 +203,24 @@ static void path_free(struct path *path, const struct skep_chart_drawing *d)
 {
     skep_mem_free(d->frame.out->mem, path->points);
     *path = (struct path){.count = 0};
+}
+
+/* What an axis with given ends does not show is cut off. */
+static void clip_begin(struct skep_chart_drawing *d)
+{
+    const struct skep_frame *f = &d->frame;
+    double x = f->left, y = f->top - 1, width = f->right - f->left, height = f->bottom - f->top + 2;
+
+    if (d->chart->x_min != d->chart->x_max || d->chart->y_min != d->chart->y_max)
+        skep_svg_write(f->out,
+                       "<svg x=\"%x\" y=\"%x\" width=\"%x\" height=\"%x\" viewBox=\"%x %x %x %x\">",
+                       x, y, width, height, x, y, width, height);
+}
+
+static void clip_end(struct skep_chart_drawing *d)
+{
+    if (d->chart->x_min != d->chart->x_max || d->chart->y_min != d->chart->y_max)
+        skep_svg_end(d->frame.out);
 }
 
 /* ---- lines ---- */
@@ -185,8 +247,15 @@ static void put_points(struct skep_chart_drawing *d, const struct path *path, bo
 /* A subpath of no length with a round cap is a dot. */
 static void put_dots(struct skep_chart_drawing *d, const struct path *path)
 {
-    for (size_t i = 0; i < path->count; i++)
-        skep_svg_write(d->frame.out, "M%x %xh0", path->points[i].x, path->points[i].y);
+    const struct skep_frame *f = &d->frame;
+
+    for (size_t i = 0; i < path->count; i++) {
+        const struct point *p = &path->points[i];
+
+        if (p->x >= f->left - 1 && p->x <= f->right + 1 && p->y >= f->top - 1 &&
+            p->y <= f->bottom + 1)
+            skep_svg_write(f->out, "M%x %xh0", p->x, p->y);
+    }
 }
 
 static void put_markers(struct skep_chart_drawing *d, size_t s, const struct path *path)
@@ -212,12 +281,14 @@ static int draw_line(struct skep_chart_drawing *d, size_t s)
     if (path_new(&path, d) < 0)
         return SKEP_ENOMEM;
     thin(&path, d, s);
+    clip_begin(d);
     skep_svg_write(d->frame.out,
                    "<path class=\"c%d\" fill=\"none\" stroke=\"currentColor\" stroke-width=\"%s\" "
                    "stroke-linejoin=\"round\" stroke-linecap=\"round\" d=\"",
                    (int)s, path.count > 400 ? "1.4" : "2.2");
     put_points(d, &path, steps);
     skep_buf_put_str(d->frame.out, "\"/>\n");
+    clip_end(d);
     if (series->count == 1 || (!steps && series->count <= MARKERS_MAX))
         put_markers(d, s, &path);
     path_free(&path, d);
@@ -226,55 +297,67 @@ static int draw_line(struct skep_chart_drawing *d, size_t s)
 
 /* ---- areas ---- */
 
-/* Back along the lower edge: zero, or the upper edge of what it stacks on. */
-static void put_lower_edge(struct skep_chart_drawing *d, const struct path *top,
-                           const struct path *base)
+/* Down to zero. Of a stack the highest is drawn first and the next covers its lower part, so that edges cannot part. */
+static void put_area(struct skep_chart_drawing *d, size_t s, const struct path *top)
 {
-    struct skep_buf *out = d->frame.out;
+    struct skep_frame *f = &d->frame;
     double zero = base_of(d);
 
-    if (base->count > 0) {
-        for (size_t i = base->count; i-- > 0;)
-            skep_svg_write(out, "L%x %x", base->points[i].x, base->points[i].y);
-    } else {
-        skep_svg_write(out, "L%x %xH%x", top->points[top->count - 1].x, zero, top->points[0].x);
-    }
-    for (size_t i = 0; i < top->count; i++) {
-        double low = base->count > 0 ? base->points[SKEP_MIN(i, base->count - 1)].y : zero;
-
-        skep_frame_touch_line(&d->frame, top->points[i].x, top->points[i].y, top->points[i].x, low);
-    }
+    if (is_stacked(d, s))
+        skep_svg_write(f->out, "<path class=\"a%d\" d=\"", (int)s);
+    else
+        skep_svg_write(
+            f->out, "<path class=\"c%d\" fill=\"currentColor\" fill-opacity=\".25\" d=\"", (int)s);
+    put_points(d, top, false);
+    skep_svg_write(f->out, "L%x %xH%xZ\"/>\n", top->points[top->count - 1].x, zero,
+                   top->points[0].x);
+    for (size_t i = 0; i < top->count; i++)
+        skep_frame_touch_line(f, top->points[i].x, top->points[i].y, top->points[i].x, zero);
 }
 
 static int draw_area(struct skep_chart_drawing *d, size_t s)
 {
-    struct skep_buf *out = d->frame.out;
-    struct path top, base;
-    int rc = SKEP_ENOMEM;
+    struct path top;
 
     if (path_new(&top, d) < 0)
-        return rc;
-    if (path_new(&base, d) < 0)
-        goto out;
-    thin(&top, d, s);
-    if (d->below[s] >= 0)
-        thin(&base, d, (size_t)d->below[s]);
-    skep_svg_write(out, "<g class=\"c%d\"><path fill=\"currentColor\" fill-opacity=\"%s\" d=\"",
-                   (int)s, d->chart->series_count > 1 ? ".55" : ".25");
-    put_points(d, &top, false);
-    put_lower_edge(d, &top, &base);
-    skep_buf_put_str(out, "Z\"/><path fill=\"none\" stroke=\"currentColor\" stroke-width=\"1.6\" "
-                          "stroke-linejoin=\"round\" stroke-linecap=\"round\" d=\"");
-    put_points(d, &top, false);
-    skep_buf_put_str(out, "\"/></g>\n");
-    rc = 0;
-out:
-    path_free(&base, d);
+        return SKEP_ENOMEM;
+    if (is_stacked(d, s))
+        thin_stack(&top, d, s);
+    else
+        thin(&top, d, s);
+    clip_begin(d);
+    put_area(d, s, &top);
+    if (!is_stacked(d, s)) {
+        skep_svg_write(
+            d->frame.out,
+            "<path class=\"c%d\" fill=\"none\" stroke=\"currentColor\" stroke-width=\"1.6\" "
+            "stroke-linejoin=\"round\" stroke-linecap=\"round\" d=\"",
+            (int)s);
+        put_points(d, &top, false);
+        skep_buf_put_str(d->frame.out, "\"/>\n");
+    }
+    clip_end(d);
     path_free(&top, d);
-    return rc;
+    return 0;
 }
 
 /* ---- bars ---- */
+
+static size_t bar_count(const struct skep_chart *chart)
+{
+    size_t sum = 0;
+
+    for (size_t s = 0; s < chart->series_count; s++)
+        sum += chart->series[s].form == SKEP_CHART_BARS ? chart->series[s].count : 0;
+    return sum;
+}
+
+bool skep_chart_has_bar_labels(const struct skep_chart *chart)
+{
+    size_t count = bar_count(chart);
+
+    return chart->x_names && count > 0 && count <= BAR_LABELS_MAX;
+}
 
 double skep_chart_bar_gap(const struct skep_chart *chart, bool x_log)
 {
@@ -338,15 +421,6 @@ static void put_bar_labels(struct skep_chart_drawing *d, size_t s, const struct 
     skep_buf_put_str(d->frame.out, "</g>\n");
 }
 
-static size_t bar_count(const struct skep_chart *chart)
-{
-    size_t sum = 0;
-
-    for (size_t s = 0; s < chart->series_count; s++)
-        sum += chart->series[s].form == SKEP_CHART_BARS ? chart->series[s].count : 0;
-    return sum;
-}
-
 static int draw_bars(struct skep_chart_drawing *d, size_t s)
 {
     const struct skep_chart_series *series = &d->chart->series[s];
@@ -355,6 +429,7 @@ static int draw_bars(struct skep_chart_drawing *d, size_t s)
 
     if (bars.width < BAR_WIDTH_MIN || bar_count(d->chart) > POINTS_BUDGET / 2)
         return draw_area(d, s);
+    clip_begin(d);
     skep_svg_write(d->frame.out, "<path class=\"c%d\" fill=\"currentColor\" d=\"", (int)s);
     for (size_t i = 0; i < series->count; i++) {
         struct point p = point_at(d, s, i);
@@ -365,7 +440,8 @@ static int draw_bars(struct skep_chart_drawing *d, size_t s)
         skep_frame_touch_box(&d->frame, left, p.y, left + bars.width, zero);
     }
     skep_buf_put_str(d->frame.out, "\"/>\n");
-    if (d->chart->x_names && bar_count(d->chart) <= BAR_LABELS_MAX)
+    clip_end(d);
+    if (skep_chart_has_bar_labels(d->chart))
         put_bar_labels(d, s, &bars);
     return 0;
 }
@@ -425,7 +501,7 @@ static int draw_dots(struct skep_chart_drawing *d, size_t s)
 
     if (!taken)
         return SKEP_ENOMEM;
-    while ((count = dots_apart(d, s, &q, taken, false)) > POINTS_BUDGET / weight_of(d->chart))
+    while ((count = dots_apart(d, s, &q, taken, false)) > POINTS_BUDGET / weight_of(d))
         q = squares_of(&d->frame, q.cell * 1.3);
     skep_svg_write(d->frame.out,
                    "<path class=\"c%d\" stroke=\"currentColor\" stroke-linecap=\"round\" "
@@ -463,9 +539,11 @@ int skep_chart_draw(struct skep_chart_drawing *d)
 {
     static const int order[] = {SKEP_CHART_AREA, SKEP_CHART_BARS, SKEP_CHART_STEPS, SKEP_CHART_LINE,
                                 SKEP_CHART_DOTS};
+    size_t count = d->chart->series_count;
 
     for (size_t i = 0; i < SKEP_COUNT_OF(order); i++) {
-        for (size_t s = 0; s < d->chart->series_count; s++) {
+        for (size_t k = 0; k < count; k++) {
+            size_t s = order[i] == SKEP_CHART_AREA ? count - 1 - k : k;
             int rc = (int)d->chart->series[s].form == order[i] ? draw_series(d, s) : 0;
 
             if (rc < 0)

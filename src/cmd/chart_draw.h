@@ -20,6 +20,9 @@ double skep_chart_top(const struct skep_chart_drawing *drawing, size_t series, s
 /** The least distance on the x axis between neighbours of any series of bars, in units of the axis; 0 if there is none. */
 double skep_chart_bar_gap(const struct skep_chart *chart, bool x_log);
 
+/** Does each bar have its number above it? */
+bool skep_chart_has_bar_labels(const struct skep_chart *chart);
+
 /** Draw all series: areas, bars, lines, dots. Frame and axes are ready. @return 0 or SKEP_ENOMEM. */
 int skep_chart_draw(struct skep_chart_drawing *drawing);
 

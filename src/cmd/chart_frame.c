@@ -16,18 +16,29 @@ enum {
     END_LABEL_ROOM_MAX = 170,
     NAME_SLANT_LEN = 110, /* of a slanted name */
     SWATCH = 18,
+    PLACES_MAX = 12, /* for the label of a mark */
+    DATA_INK = 1,
+    CROSSING_INK = 8, /* the line of another mark through a label */
+    TEXT_INK = 20,    /* text on text is worse than text on lines */
 };
+#define OUTSIDE_INK 5000u
 #define TEXT_WIDTH_MAX (SKEP_SVG_WIDTH - 2.0 * MARGIN)
 
 /* ---- title and legend ---- */
 
-/* The words at the front of `left` that fit into a line; at least a part of one. */
-static skep_bytes take_line(skep_bytes *left, double size, double width)
+/* May a line end before this byte? Of a command line an option stays with its value. */
+static bool may_break(skep_bytes text, size_t at, bool command)
+{
+    return text.data[at] == ' ' && (!command || (at + 1 < text.len && text.data[at + 1] == '-'));
+}
+
+/* The words at the front of `left` that fit into a line; all of it if there is no place to break it. */
+static skep_bytes take_line(skep_bytes *left, double size, double width, bool command)
 {
     size_t fits = 0;
 
     for (size_t n = 1; n <= left->len; n++) {
-        if (n < left->len && left->data[n] != ' ')
+        if (n < left->len && !may_break(*left, n, command))
             continue;
         if (skep_svg_text_width(skep_bytes_of(left->data, n), size) > width)
             break;
@@ -45,7 +56,7 @@ static void put_subtitle(struct skep_frame *f, const char *subtitle)
         skep_bytes words = left;
 
         if (line < SUBTITLE_LINES_MAX)
-            words = take_line(&left, SUBTITLE_SIZE, TEXT_WIDTH_MAX);
+            words = take_line(&left, SUBTITLE_SIZE, TEXT_WIDTH_MAX, strstr(subtitle, " --"));
         while (left.len > 0 && left.data[0] == ' ')
             skep_bytes_take(&left, 1);
         f->head += LINE_HEIGHT;
@@ -85,7 +96,7 @@ static void put_swatch(struct skep_frame *f, const struct skep_frame_label *labe
         skep_svg_write(f->out,
                        "<path class=\"c%d\" d=\"M%x %xh14\" stroke=\"currentColor\" "
                        "stroke-width=\"3\" stroke-linecap=\"round\"/>",
-                       colour, x, y - 4);
+                       colour, x + 1, y - 4);
         break;
     case SKEP_CHART_DOTS:
         skep_svg_write(f->out,
@@ -165,7 +176,7 @@ void skep_frame_place(struct skep_frame *f, double right_room, double below)
 
     f->left = MARGIN + widest_tick(&f->y) + 8;
     f->right = SKEP_SVG_WIDTH - MARGIN - right_room;
-    f->top = f->head + (f->y_label && *f->y_label ? 34 : 20);
+    f->top = f->head + (f->y_label && *f->y_label ? 40 : 20);
     if (f->names)
         under = names_height(f);
     f->bottom = SKEP_SVG_HEIGHT - 28 - under - below - (f->x_label && *f->x_label ? 22 : 0);
@@ -262,31 +273,47 @@ void skep_frame_grid(struct skep_frame *f)
 
 /* ---- where something is ---- */
 
-static void touch(struct skep_frame *f, double x, double y)
+static void touch(struct skep_frame *f, double x, double y, uint8_t ink)
 {
     double column = x / SKEP_FRAME_CELL, row = y / SKEP_FRAME_CELL;
 
     if (column >= 0 && column < SKEP_FRAME_COLUMNS && row >= 0 && row < SKEP_FRAME_ROWS)
-        f->ink[(size_t)row][(size_t)column] = 1;
+        f->ink[(size_t)row][(size_t)column] = ink;
 }
 
-void skep_frame_touch_line(struct skep_frame *f, double x0, double y0, double x1, double y1)
+static void touch_line(struct skep_frame *f, double x0, double y0, double x1, double y1,
+                       uint8_t ink)
 {
-    double len = SKEP_MIN(fabs(x1 - x0) + fabs(y1 - y0), 4000.0);
+    double len = SKEP_MIN(fabs(x1 - x0) + fabs(y1 - y0), 4.0 * SKEP_SVG_WIDTH);
     int count = (int)(len / (SKEP_FRAME_CELL / 2.0)) + 1;
 
     for (int i = 0; i <= count; i++)
-        touch(f, x0 + (x1 - x0) * i / count, y0 + (y1 - y0) * i / count);
+        touch(f, x0 + (x1 - x0) * i / count, y0 + (y1 - y0) * i / count, ink);
 }
 
-void skep_frame_touch_box(struct skep_frame *f, double x0, double y0, double x1, double y1)
+static void touch_box(struct skep_frame *f, double x0, double y0, double x1, double y1, uint8_t ink)
 {
     double low = SKEP_MAX(SKEP_MIN(y0, y1), 0.0),
            high = SKEP_MIN(SKEP_MAX(y0, y1), (double)SKEP_SVG_HEIGHT);
 
     for (double y = low; y < high; y += SKEP_FRAME_CELL)
-        skep_frame_touch_line(f, x0, y, x1, y);
-    skep_frame_touch_line(f, x0, high, x1, high);
+        touch_line(f, x0, y, x1, y, ink);
+    touch_line(f, x0, high, x1, high, ink);
+}
+
+void skep_frame_touch_line(struct skep_frame *f, double x0, double y0, double x1, double y1)
+{
+    touch_line(f, x0, y0, x1, y1, DATA_INK);
+}
+
+void skep_frame_touch_box(struct skep_frame *f, double x0, double y0, double x1, double y1)
+{
+    touch_box(f, x0, y0, x1, y1, DATA_INK);
+}
+
+void skep_frame_touch_text(struct skep_frame *f, double x, double y, double width)
+{
+    touch_box(f, x, y - 11, x + width, y + 3, TEXT_INK);
 }
 
 static unsigned ink_in(const struct skep_frame *f, double x0, double y0, double x1, double y1)
@@ -314,18 +341,23 @@ static bool is_shown(const struct skep_frame *f, const struct skep_chart_mark *m
     return mark->at >= axis->low - slack && mark->at <= axis->high + slack;
 }
 
+static void put_mark(struct skep_frame *f, double x0, double y0, double x1, double y1)
+{
+    skep_svg_write(f->out, "<path class=\"mark\" stroke-dasharray=\"5 4\" d=\"M%x %xL%x %x\"/>\n",
+                   x0, y0, x1, y1);
+}
+
 void skep_frame_marks(struct skep_frame *f, const struct skep_chart_mark *marks, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
+        double x = skep_axis_at(&f->x, marks[i].at), y = skep_axis_at(&f->y, marks[i].at);
+
         if (!is_shown(f, &marks[i]))
             continue;
-        skep_buf_put_str(f->out, "<path class=\"mark\" stroke-dasharray=\"5 4\" d=\"");
         if (marks[i].vertical)
-            skep_svg_write(f->out, "M%x %xV%x\"/>\n", skep_axis_at(&f->x, marks[i].at), f->top - 6,
-                           f->bottom);
+            put_mark(f, x, f->top - 6, x, f->bottom);
         else
-            skep_svg_write(f->out, "M%x %xH%x\"/>\n", f->left, skep_axis_at(&f->y, marks[i].at),
-                           f->right);
+            put_mark(f, f->left, y, f->right, y);
     }
 }
 
@@ -333,43 +365,54 @@ struct place {
     double x, y; /* of the text's left end, on its line */
 };
 
-/* The six places beside a mark's line, the preferred first. */
-static void places_of(struct place *places, const struct skep_frame *f,
-                      const struct skep_chart_mark *mark, double width)
+/* The places beside a mark's line, the preferred first. @return how many. */
+static size_t places_of(struct place places[PLACES_MAX], const struct skep_frame *f,
+                        const struct skep_chart_mark *mark, double width)
 {
-    for (int i = 0; i < 6; i++) {
-        double along = (double[]){0, 1, 0.5}[i / 2];
-        bool other_side = i % 2 > 0;
+    double free_width = f->right - f->left - width - 8, height = f->bottom - f->top - 14;
+    const double down[] = {0, 16, 32, 48, height / 2, height}, along[] = {0, 1, 0.5, 0.25, 0.75};
+    double at = mark->vertical ? skep_axis_at(&f->x, mark->at) : skep_axis_at(&f->y, mark->at);
+    size_t count = 0;
 
-        if (mark->vertical) {
-            double x = skep_axis_at(&f->x, mark->at);
-
-            places[i].x = other_side ? x - 6 - width : x + 6;
-            places[i].y = f->top + 6 + along * (f->bottom - f->top - 18);
-        } else {
-            double y = skep_axis_at(&f->y, mark->at);
-
-            places[i].x = f->right - width - 4 - along * (f->right - f->left - width - 8);
-            places[i].y = other_side ? y + 15 : y - 6;
-        }
+    for (size_t i = 0; mark->vertical && i < SKEP_COUNT_OF(down); i++) {
+        places[count++] = (struct place){at + 6, f->top + 6 + down[i]};
+        places[count++] = (struct place){at - 6 - width, f->top + 6 + down[i]};
     }
+    for (size_t i = 0; !mark->vertical && i < SKEP_COUNT_OF(along); i++) {
+        places[count++] = (struct place){f->right - width - 4 - along[i] * free_width, at - 6};
+        places[count++] = (struct place){f->right - width - 4 - along[i] * free_width, at + 15};
+    }
+    return count;
 }
 
-static struct place best_place(const struct skep_frame *f, const struct skep_chart_mark *mark,
-                               double width)
+/* What would be below the label of marks[own] there. */
+static unsigned ink_below(const struct skep_frame *f, const struct skep_chart_mark *marks,
+                          size_t count, size_t own, struct place p, double width)
 {
-    struct place places[6];
+    unsigned ink = ink_in(f, p.x - 3, p.y - 11, p.x + width + 3, p.y + 3);
+
+    if (p.x < f->left - 1 || p.x + width > f->right + 1 || p.y > f->bottom)
+        return SKEP_MAX(ink, OUTSIDE_INK);
+    for (size_t i = 0; i < count; i++) {
+        double x = skep_axis_at(&f->x, marks[i].at), y = skep_axis_at(&f->y, marks[i].at);
+
+        if (i != own &&
+            (marks[i].vertical ? x > p.x - 3 && x < p.x + width + 3 : y > p.y - 11 && y < p.y + 3))
+            ink += CROSSING_INK;
+    }
+    return ink;
+}
+
+static struct place best_place(const struct skep_frame *f, const struct skep_chart_mark *marks,
+                               size_t count, size_t own, double width)
+{
+    struct place places[PLACES_MAX];
     unsigned least = UINT32_MAX;
-    size_t best = 0;
+    size_t best = 0, place_count = places_of(places, f, &marks[own], width);
 
-    places_of(places, f, mark, width);
-    for (size_t i = 0; i < SKEP_COUNT_OF(places); i++) {
-        const struct place *p = &places[i];
-        bool outside = p->x < f->left - 1 || p->x + width > f->right + 1 || p->y > f->bottom;
-        unsigned ink = ink_in(f, p->x - 3, p->y - 11, p->x + width + 3, p->y + 3);
+    for (size_t i = 0; i < place_count; i++) {
+        unsigned ink = ink_below(f, marks, count, own, places[i], width);
 
-        if (outside)
-            ink = SKEP_MAX(ink, 1000u);
         if (ink < least) {
             least = ink;
             best = i;
@@ -391,13 +434,13 @@ void skep_frame_mark_labels(struct skep_frame *f, const struct skep_chart_mark *
         skep_svg_text_cut(text, sizeof text, skep_bytes_str(marks[i].label), TEXT_SIZE,
                           f->right - f->left - 12);
         width = skep_svg_text_width(skep_bytes_str(text), TEXT_SIZE);
-        at = best_place(f, &marks[i], width);
+        at = best_place(f, marks, count, i, width);
         skep_svg_write(
             f->out,
             "<text class=\"dim halo\" x=\"%x\" y=\"%x\" paint-order=\"stroke\" stroke-width=\"4\" "
             "stroke-linejoin=\"round\">%t</text>\n",
             at.x, at.y, text);
-        skep_frame_touch_box(f, at.x, at.y - 11, at.x + width, at.y + 3);
+        skep_frame_touch_text(f, at.x, at.y, width);
     }
 }
 

@@ -53,7 +53,7 @@ void skep_frame_place(struct skep_frame *frame, double right_room, double below)
 /** Grid, ticks, their labels, names and the axes' labels. Both axes have been fitted. */
 void skep_frame_grid(struct skep_frame *frame);
 
-/** The lines of the marks that are within the axes; draw them before the data, their labels after. */
+/** The lines of the marks that are within the axes, then their labels; draw both after the data. */
 void skep_frame_marks(struct skep_frame *frame, const struct skep_chart_mark *marks, size_t count);
 void skep_frame_mark_labels(struct skep_frame *frame, const struct skep_chart_mark *marks,
                             size_t count);
@@ -64,6 +64,9 @@ void skep_frame_end_labels(struct skep_frame *frame, struct skep_frame_label *la
 /** Something was drawn along a line, or in a rectangle. */
 void skep_frame_touch_line(struct skep_frame *frame, double x0, double y0, double x1, double y1);
 void skep_frame_touch_box(struct skep_frame *frame, double x0, double y0, double x1, double y1);
+
+/** Text stands from x on, on the line y. */
+void skep_frame_touch_text(struct skep_frame *frame, double x, double y, double width);
 
 /** The widest of the end labels, with room; 0 if one is too wide to stand there. */
 double skep_frame_end_room(const struct skep_frame_label *labels, size_t count);

@@ -6,15 +6,43 @@
 
 /* The palettes keep at least 0.06 apart in OKLab, pair by pair, to normal eyes and to the three kinds of colour blindness (Machado 2009), and
  * have a contrast of 3 and more against their background. */
-static const char *const light[] = {"#2e5cb0", "#c0440f", "#2f9478", "#8a3fe0",
-                                    "#b57d10", "#2ca1cc", "#e0579a", "#5b5458"};
-static const char *const dark[] = {"#4f90ff", "#f08a4b", "#4fe3c1", "#a975b5",
-                                   "#ffc456", "#25b9de", "#e2605f", "#a6a4a4"};
+static const uint32_t light[] = {0x2e5cb0, 0xc0440f, 0x2f9478, 0x8a3fe0,
+                                 0xb57d10, 0x2ca1cc, 0xe0579a, 0x5b5458};
+static const uint32_t dark[] = {0x4f90ff, 0xf08a4b, 0x4fe3c1, 0xa975b5,
+                                0xffc456, 0x25b9de, 0xe2605f, 0xa6a4a4};
+enum { LIGHT_BACKGROUND = 0xffffff, DARK_BACKGROUND = 0x14171c, TINT_PERCENT = 68 };
 
-static void put_colours(struct skep_buf *out, const char *const *palette, size_t count)
+/* So much of the colour, the rest background: for large surfaces, without being transparent. */
+static uint32_t tint_of(uint32_t colour, uint32_t background)
 {
-    for (size_t i = 0; i < SKEP_MIN(count, SKEP_COUNT_OF(light)); i++)
-        skep_svg_write(out, ".c%d{color:%s}", (int)i, palette[i]);
+    uint32_t tint = 0;
+
+    for (int shift = 16; shift >= 0; shift -= 8)
+        tint |= ((colour >> shift & 255) * TINT_PERCENT +
+                 (background >> shift & 255) * (100 - TINT_PERCENT)) /
+                    100
+                << shift;
+    return tint;
+}
+
+static void put_colour(struct skep_buf *out, uint32_t colour)
+{
+    const uint8_t bytes[3] = {(uint8_t)(colour >> 16), (uint8_t)(colour >> 8), (uint8_t)colour};
+    char hex[2 * sizeof bytes + 1];
+
+    skep_svg_write(out, "#%s", skep_hex(hex, skep_bytes_of(bytes, sizeof bytes)));
+}
+
+static void put_colours(struct skep_buf *out, const uint32_t *palette, uint32_t background,
+                        size_t count)
+{
+    for (size_t i = 0; i < SKEP_MIN(count, SKEP_COUNT_OF(light)); i++) {
+        skep_svg_write(out, ".c%d{color:", (int)i);
+        put_colour(out, palette[i]);
+        skep_svg_write(out, "}.a%d{fill:", (int)i);
+        put_colour(out, tint_of(palette[i], background));
+        skep_buf_put_str(out, "}");
+    }
 }
 
 static void put_style(struct skep_buf *out, size_t colours)
@@ -22,11 +50,11 @@ static void put_style(struct skep_buf *out, size_t colours)
     skep_buf_put_str(out, "<style>.bg{fill:#fff}.ink{fill:#1d2228}.dim{fill:#626a74}"
                           ".grid{stroke:#e7e9ec}.axis{stroke:#a4abb3}.mark{stroke:#6d7680}"
                           ".halo{stroke:#fff}");
-    put_colours(out, light, colours);
+    put_colours(out, light, LIGHT_BACKGROUND, colours);
     skep_buf_put_str(out, "@media(prefers-color-scheme:dark){.bg{fill:#14171c}.ink{fill:#e9ebee}"
                           ".dim{fill:#9aa3ad}.grid{stroke:#282d35}.axis{stroke:#59616b}"
                           ".mark{stroke:#9aa3ad}.halo{stroke:#14171c}");
-    put_colours(out, dark, colours);
+    put_colours(out, dark, DARK_BACKGROUND, colours);
     skep_buf_put_str(out, "}</style>\n");
 }
 

@@ -8,7 +8,7 @@
 enum { SKEP_SVG_WIDTH = 760, SKEP_SVG_HEIGHT = 440 };
 
 /** The document up to its background. `title` and `about` are read aloud; NULL leaves one out.
- *  @param colours  how many of the palette's colours (classes c0 … c7) are used. */
+ *  @param colours  how many of the palette's colours are used: classes c0 … c7 for `currentColor`, a0 … a7 fill with a tint of them. */
 void skep_svg_begin(struct skep_buf *out, const char *title, const char *about, size_t colours);
 void skep_svg_end(struct skep_buf *out);
 
