@@ -134,17 +134,19 @@ static size_t put_scientific(char *out, size_t used, double size)
 char *skep_axis_number(char out[SKEP_AXIS_TEXT_MAX], double value, int decimals)
 {
     double size = fabs(value);
+    bool scientific = size >= 1e7 || (size >= SKEP_AXIS_LEAST && size < 9.9e-5);
     size_t used = 0;
 
+    decimals = SKEP_MIN(SKEP_MAX(decimals, 0), 9);
     out[0] = '\0';
-    if (value < 0 && size * power_of_ten(SKEP_MIN(decimals, 9)) >= 0.5)
+    if (value < 0 && (scientific || size * power_of_ten(decimals) >= 0.5))
         used = put(out, used, "\u2212");
-    if (size < SKEP_AXIS_LEAST)
-        put(out, 0, "0");
-    else if (size >= 1e7 || (size > 0 && size < 9.9e-5))
+    if (scientific)
         put_scientific(out, used, size);
+    else if (size < SKEP_AXIS_LEAST)
+        put(out, used, "0");
     else
-        put_plain(out, used, size, SKEP_MIN(SKEP_MAX(decimals, 0), 9));
+        put_plain(out, used, size, decimals);
     return out;
 }
 
@@ -289,7 +291,7 @@ static void log_ticks(struct skep_axis *a, size_t tick_max)
         return;
     /* Less than a decade without two round numbers of it: as on a linear axis. */
     a->tick_count = a->zero_apart;
-    linear_ticks(a, SKEP_MIN(tick_max, (size_t)5));
+    linear_ticks(a, tick_max);
 }
 
 static void log_fit(struct skep_axis *a, double low, double high, double padding)
