@@ -143,7 +143,8 @@ enum {
         64, /* stores of negative marks under way; further marks are not written */
     SKEP_BEAM_HOME_WALK_MAX =
         4096, /* first indices looked at in the local cache once the deadline has passed */
-    SKEP_EXACT_KEYS_MAX = 65536,     /* prefixes that one exact search asks for */
+    SKEP_BELIEVE_TRIES_MAX = 64, /* prefixes hashed to see which one a record's entries are of */
+    SKEP_EXACT_KEYS_MAX = 65536, /* prefixes that one exact search asks for */
     SKEP_DECLARE_UIDS_MAX = 1 << 20, /* of one declaration */
     SKEP_UID_LEN_MAX = 4096,
 

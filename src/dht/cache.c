@@ -106,6 +106,16 @@ int skep_dht_cache_refresh_soon(struct skep_dht_cache *cache, const struct skep_
     return schedule(cache, item, now_unix_s);
 }
 
+void skep_dht_cache_judge(struct skep_dht_cache *cache, const struct skep_dht_id *key,
+                          skep_dht_judge *believes)
+{
+    struct skep_dht_item *item;
+
+    HASH_FIND(hh, cache->storage.items, key, sizeof *key, item);
+    if (item && believes)
+        item->believes = believes;
+}
+
 double skep_dht_cache_next_refresh(const struct skep_dht_cache *cache)
 {
     const struct skep_heap_node *node = skep_heap_peek(&cache->by_refresh);

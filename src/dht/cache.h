@@ -32,6 +32,10 @@ int skep_dht_cache_used(struct skep_dht_cache *cache, const struct skep_dht_id *
 int skep_dht_cache_refresh_soon(struct skep_dht_cache *cache, const struct skep_dht_id *key,
                                 double now_unix_s);
 
+/** When the cache holds the key: what is fetched anew for it is judged by `believes`, until it goes. NULL changes nothing. */
+void skep_dht_cache_judge(struct skep_dht_cache *cache, const struct skep_dht_id *key,
+                          skep_dht_judge *believes);
+
 /** When the next key is due; INFINITY when none is. */
 double skep_dht_cache_next_refresh(const struct skep_dht_cache *cache);
 

@@ -4,6 +4,7 @@
  * Unlike hivemind's, a get that shares another's search sends nothing of its own, and cache_nearest only tells nodes that were asked and had nothing. */
 #include <math.h>
 
+#include "dht/believe.h"
 #include "dht/offer.h"
 
 struct get;
@@ -24,6 +25,7 @@ struct get {
     struct skep_dht_get *owner;
     struct skep_timer deadline;
     double sufficient_unix_s;
+    skep_dht_judge *believes;
     size_t count, left;
     unsigned busy; /* callbacks under way */
     bool dead;     /* cancelled from inside one */
@@ -210,6 +212,14 @@ static struct skep_dht_value *decode_found(struct skep_dht *dht,
     return NULL;
 }
 
+static void keep_in_cache(struct skep_dht *dht, const struct skep_dht_lookup_key *key,
+                          const struct skep_dht_value *value)
+{
+    (void)skep_dht_storage_store_value(&dht->cache.storage, &key->id, value,
+                                       skep_env_unix_s(dht->env));
+    skep_dht_cache_judge(&dht->cache, &key->id, key->believes);
+}
+
 static bool on_found(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint32_t node,
                      const struct skep_dht_find_result *result)
 {
@@ -217,13 +227,12 @@ static bool on_found(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
     struct skep_dht_value *value = decode_found(dht, key, result);
     double before = key->best ? key->best->expiration_unix_s : -INFINITY;
 
-    if (!value)
+    if (!value || !skep_dht_believe(dht, key->believes, &key->id, &value))
         return false;
     if (key->finished) {
         /* Too late for those who asked; the next one finds it at home. */
         if (dht->options.cache_locally && !key->best)
-            (void)skep_dht_storage_store_value(&dht->cache.storage, &key->id, value,
-                                               skep_env_unix_s(dht->env));
+            keep_in_cache(dht, key, value);
         skep_dht_value_unref(value);
         return false;
     }
@@ -260,7 +269,7 @@ static void cache_result(struct skep_dht_lookup *l, struct skep_dht_lookup_key *
     if (key->best->expiration_unix_s <= held)
         return;
     if (dht->options.cache_locally || search->is_refresh)
-        (void)skep_dht_storage_store_value(&dht->cache.storage, &key->id, key->best, now);
+        keep_in_cache(dht, key, key->best);
     for (size_t i = 0; i < key->count && offered < dht->options.cache_nearest; i++)
         if (key->beam[i].state == SKEP_DHT_CAND_ANSWERED && key->beam[i].node != key->source) {
             skep_offers_add(l, &search->offers, key, key->beam[i].node);
@@ -330,31 +339,55 @@ static void on_free(struct skep_dht_lookup *l)
 
 /* ---- the start ---- */
 
+/* A cached value of which a part is not believed may have lost true parts to it: it goes, and what is found takes its place. */
+static struct skep_dht_value *cached_value(struct get *g, const struct skep_dht_id *key, double now)
+{
+    struct skep_dht *dht = g->dht;
+    const struct skep_dht_item *item =
+        g->is_refresh ? NULL : skep_dht_storage_get(&dht->cache.storage, key, now);
+    struct skep_dht_value *value, *before;
+
+    if (!item)
+        return NULL;
+    if (item->by_refresh.place == SKEP_HEAP_NONE && skep_dht_cache_used(&dht->cache, key, now) == 1)
+        skep_dht_refresh_schedule(dht);
+    skep_dht_cache_judge(&dht->cache, key, g->believes);
+    value = before = skep_dht_value_ref(item->value);
+    if (skep_dht_believe(dht, g->believes, key, &value) && value == before)
+        return value;
+    skep_dht_value_unref(value);
+    skep_dht_storage_remove(&dht->cache.storage, key);
+    return NULL;
+}
+
+static struct skep_dht_value *stored_value(struct get *g, const struct skep_dht_id *key, double now)
+{
+    const struct skep_dht_item *item = skep_dht_storage_get(&g->dht->storage, key, now);
+    struct skep_dht_value *value = item ? skep_dht_value_ref(item->value) : NULL;
+
+    if (value)
+        (void)skep_dht_believe(g->dht, g->believes, key, &value);
+    return value;
+}
+
 /* What we hold ourselves, into w->home. @return is it enough? */
 static bool look_at_home(struct get *g, struct waiter *w, const struct skep_dht_id *key, double now)
 {
-    struct skep_dht *dht = g->dht;
-    const struct skep_dht_item *stored, *cached;
+    struct skep_dht_value *cached, *other;
 
     if (g->no_local)
         return false;
-    stored = skep_dht_storage_get(&dht->storage, key, now);
-    cached = g->is_refresh ? NULL : skep_dht_storage_get(&dht->cache.storage, key, now);
-    if (cached && cached->by_refresh.place == SKEP_HEAP_NONE &&
-        skep_dht_cache_used(&dht->cache, key, now) == 1)
-        skep_dht_refresh_schedule(dht);
-    if (stored && (!cached || stored->value->expiration_unix_s >= cached->value->expiration_unix_s))
-        w->home = skep_dht_value_ref(stored->value);
-    else if (cached)
-        w->home = skep_dht_value_ref(cached->value);
-    if (!w->home)
-        return false;
-    if (w->home->expiration_unix_s >= g->sufficient_unix_s)
-        return true;
-    if (stored && cached)
-        (void)skep_dht_value_merge(&w->home,
-                                   w->home == stored->value ? cached->value : stored->value);
-    return false;
+    cached = cached_value(g, key, now);
+    w->home = stored_value(g, key, now);
+    other = cached;
+    if (!w->home || (cached && w->home->expiration_unix_s < cached->expiration_unix_s)) {
+        other = w->home;
+        w->home = cached;
+    }
+    if (w->home && other && w->home->expiration_unix_s < g->sufficient_unix_s)
+        (void)skep_dht_value_merge(&w->home, other);
+    skep_dht_value_unref(other);
+    return w->home && w->home->expiration_unix_s >= g->sufficient_unix_s;
 }
 
 static void wait_for(struct waiter *w, struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
@@ -364,7 +397,7 @@ static void wait_for(struct waiter *w, struct skep_dht_lookup *l, struct skep_dh
     skep_list_push_back(&key->waiters, &w->entry);
 }
 
-/* Somebody searches for this key already, for something at least as late? */
+/* Somebody searches for this key already, for something at least as late, and believes the same? */
 static bool share(struct get *g, struct waiter *w, const struct skep_dht_id *id)
 {
     struct skep_dht_lookup_key *key;
@@ -372,7 +405,7 @@ static bool share(struct get *g, struct waiter *w, const struct skep_dht_id *id)
     if (!g->dht->options.reuse_get_requests || g->no_local || g->is_refresh || !g->dht->pending)
         return false;
     HASH_FIND(hh, g->dht->pending, id->bytes, SKEP_DHT_ID_LEN, key);
-    if (!key || key->sufficient_unix_s < g->sufficient_unix_s)
+    if (!key || key->sufficient_unix_s < g->sufficient_unix_s || key->believes != g->believes)
         return false;
     wait_for(w, key->lookup, key);
     skep_dht_value_unref(w->home); /* the search has it, too */
@@ -422,6 +455,7 @@ static int search_for(struct get *g, const struct skep_dht_id *keys, const uint3
         key->id = keys[missing[i]];
         key->lookup = l;
         key->sufficient_unix_s = g->sufficient_unix_s;
+        key->believes = g->believes;
         key->best = w->home;
         w->home = NULL;
         wait_for(w, l, key);
@@ -502,6 +536,7 @@ static int start(struct skep_dht *dht, struct skep_dht_get *owner, const struct 
     g->deadline.fire = on_deadline;
     g->is_refresh = is_refresh;
     g->no_local = options->no_local;
+    g->believes = options->believes;
     g->sufficient_unix_s = options->sufficient_expiration_unix_s;
     if (g->sufficient_unix_s == 0)
         g->sufficient_unix_s = skep_env_unix_s(dht->env);

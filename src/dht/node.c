@@ -421,3 +421,9 @@ const struct skep_dht_value *skep_dht_peek(struct skep_dht *dht, const struct sk
     dht->peeked = skep_dht_stripped(dht, key, item->value);
     return dht->peeked;
 }
+
+void skep_dht_peek_judged_by(struct skep_dht *dht, const struct skep_dht_id *key,
+                             skep_dht_judge *believes)
+{
+    skep_dht_cache_judge(&dht->cache, key, believes);
+}

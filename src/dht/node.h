@@ -105,6 +105,8 @@ struct skep_dht_get_options {
     double
         sufficient_expiration_unix_s; /* stop a key's search at the first value that lives at least until then; 0: now; INFINITY: latest */
     bool no_local;                    /* do not look into our own storage and cache */
+    skep_dht_judge *
+        believes; /* NULL: everything is believed. Else what it does not believe is as if nobody had answered it: it ends no search, displaces nothing, is not cached and not offered to others */
     uint64_t
         deadline_us; /* monotonic; 0: none. Then keys not decided are reported as found at home or NULL, answered false, and done gets SKEP_EDEADLINE */
 };
@@ -118,6 +120,10 @@ int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get,
  *  is another number whenever that content could differ. */
 const struct skep_dht_value *skep_dht_peek(struct skep_dht *dht, const struct skep_dht_id *key,
                                            uint64_t *version);
+
+/** Whoever reads a key by skep_dht_peek() says how to judge what the node fetches anew for it. Harmless when it is not cached. */
+void skep_dht_peek_judged_by(struct skep_dht *dht, const struct skep_dht_id *key,
+                             skep_dht_judge *believes);
 
 /** Forget what is cached; what we store for the swarm stays. */
 void skep_dht_clear_cache_now(struct skep_dht *dht);
@@ -158,6 +164,8 @@ struct skep_dht_stats {
     uint64_t requests_in, requests_out, requests_failed;
     uint64_t
         refused_records; /* that peers stored here, or that searches found and validators refused */
+    uint64_t
+        disbelieved; /* entries and plain values found that were not believed: skep_dht_get_options.believes */
     uint64_t
         bad_messages; /* requests and answers that broke the protocol, and nodes in them that do not parse */
     uint64_t answers_cut;    /* keys of answers that did not fit into a message */

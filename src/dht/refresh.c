@@ -36,9 +36,10 @@ static void on_done(struct skep_dht_get *get, int rc)
 
 /* Something that lives longer than what we have. */
 static void fetch(struct skep_dht *dht, const struct skep_dht_id *keys, size_t count,
-                  double expiration_unix_s)
+                  double expiration_unix_s, skep_dht_judge *believes)
 {
     struct skep_dht_get_options options = {
+        .believes = believes,
         .sufficient_expiration_unix_s =
             expiration_unix_s + (double)dht->options.cache_refresh_before_expiry_us / 1e6 + 1};
     struct refresh *refresh = skep_mem_zalloc(dht->mem, 1, sizeof *refresh);
@@ -53,6 +54,35 @@ static void fetch(struct skep_dht *dht, const struct skep_dht_id *keys, size_t c
         on_done(&refresh->get, SKEP_ENOMEM);
 }
 
+static skep_dht_judge *judge_of(struct skep_dht *dht, const struct skep_dht_id *key, double now)
+{
+    const struct skep_dht_item *item = skep_dht_storage_get(&dht->cache.storage, key, now);
+
+    return item ? item->believes : NULL;
+}
+
+/* One get for all that are judged alike. */
+static void fetch_all(struct skep_dht *dht, struct skep_dht_id *keys, size_t count,
+                      double expiration_unix_s)
+{
+    double now = skep_env_unix_s(dht->env);
+
+    while (count > 0) {
+        skep_dht_judge *believes = judge_of(dht, &keys[0], now);
+        struct skep_dht_id alike[REFRESH_KEYS];
+        size_t alike_count = 0, kept = 0;
+
+        for (size_t i = 0; i < count; i++) {
+            if (judge_of(dht, &keys[i], now) == believes)
+                alike[alike_count++] = keys[i];
+            else
+                keys[kept++] = keys[i];
+        }
+        fetch(dht, alike, alike_count, expiration_unix_s, believes);
+        count = kept;
+    }
+}
+
 static void on_cache_timer(struct skep_timer *timer)
 {
     struct skep_dht *dht = SKEP_CONTAINER_OF(timer, struct skep_dht, cache_timer);
@@ -62,8 +92,7 @@ static void on_cache_timer(struct skep_timer *timer)
 
     count = skep_dht_cache_refresh_due(&dht->cache, skep_env_unix_s(dht->env), keys, REFRESH_KEYS,
                                        &expiration);
-    if (count > 0)
-        fetch(dht, keys, count, expiration);
+    fetch_all(dht, keys, count, expiration);
     skep_dht_refresh_schedule(dht);
 }
 

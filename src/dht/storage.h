@@ -37,6 +37,7 @@ struct skep_dht_item {
     struct skep_heap_node by_refresh; /* of cache.c */
     double earliest_unix_s;           /* of its entries; INFINITY for a plain value */
     double refresh_unix_s;            /* of cache.c */
+    skep_dht_judge *believes;         /* of cache.c: by what to judge what is fetched anew */
     size_t cost;                      /* bytes it is charged for, entries included */
     UT_hash_handle hh;
 };

@@ -59,7 +59,8 @@ struct skep_dht_lookup_key {
     struct skep_list waiters; /* get.c */
     struct skep_dht_value *best;
     double sufficient_unix_s;
-    uint32_t source; /* the node that gave the best; SKEP_DHT_NO_NODE: ourselves */
+    skep_dht_judge *believes; /* what is found */
+    uint32_t source;          /* the node that gave the best; SKEP_DHT_NO_NODE: ourselves */
     bool pending;
     struct skep_dht_lookup *lookup;
     UT_hash_handle hh; /* dht->pending */

@@ -12,8 +12,8 @@
 
 #include <math.h>
 
-#include "base/bytes.h"
 #include "base/limits.h"
+#include "dht/dht_id.h"
 
 struct skep_dht_dictionary; /* value.c */
 
@@ -36,6 +36,11 @@ struct skep_dht_entry {
     uint32_t
         owner; /* what skep_dht_value_put() was told: the storage's tag of the peer that stored it; 0: nobody */
 };
+
+/** What of a value can be believed, says who knows what its key is for: sets believed[i] for the i-th entry of a dictionary in order, believed[0] for a plain
+ *  value; all are false at first. Depends on its arguments alone: a search outlives who asked for it, and others share it. Starts and cancels nothing. */
+typedef void skep_dht_judge(const struct skep_dht_id *key, const struct skep_dht_value *value,
+                            bool *believed);
 
 /** A plain value; the bytes are copied. @return 0, SKEP_ENOMEM. */
 int skep_dht_value_new_plain(struct skep_dht_value **out, const struct skep_mem *mem,

@@ -380,21 +380,37 @@ struct skep_locate_state {
     bool running;
 };
 
+static bool read_peer(const struct skep_dht_value *value, struct skep_peer_id *peer)
+{
+    struct skep_msgpack_token token;
+    skep_bytes in = value->plain;
+
+    return !value->is_dictionary && skep_msgpack_next(&in, &token) == 1 &&
+           token.type == SKEP_MSGPACK_STR && in.len == 0 &&
+           skep_peer_id_from_base58(peer, token.bytes) == 0;
+}
+
+/* Nothing else can be the record of an expert. */
+static void believe_peers(const struct skep_dht_id *key, const struct skep_dht_value *value,
+                          bool *believed)
+{
+    struct skep_peer_id peer;
+
+    (void)key;
+    if (!value->is_dictionary)
+        believed[0] = read_peer(value, &peer);
+}
+
 static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value,
                      bool answered)
 {
     struct skep_locate_state *state = SKEP_CONTAINER_OF(get, struct skep_locate_state, get);
     struct skep_located *expert = &state->locate->experts[index];
-    struct skep_msgpack_token token;
-    skep_bytes in;
 
     *expert = (struct skep_located){.answered = answered || value};
-    if (!value || value->is_dictionary)
+    if (!value || !read_peer(value, &expert->peer))
         return;
-    in = value->plain;
-    if (skep_msgpack_next(&in, &token) != 1 || token.type != SKEP_MSGPACK_STR || in.len != 0)
-        return;
-    expert->found = skep_peer_id_from_base58(&expert->peer, token.bytes) == 0;
+    expert->found = true;
     expert->expiration_unix_s = value->expiration_unix_s;
 }
 
@@ -413,6 +429,7 @@ int skep_locate_start(struct skep_locate *locate, struct skep_dht *dht, const sk
                       size_t why_len)
 {
     const struct skep_mem *mem = skep_dht_env(dht)->mem;
+    struct skep_dht_get_options judged = {0};
     struct skep_dht_id *keys = NULL;
     int rc = check_uids(uids, count, why, why_len);
 
@@ -436,8 +453,10 @@ int skep_locate_start(struct skep_locate *locate, struct skep_dht *dht, const sk
                                                 .dht = dht,
                                                 .mem = mem,
                                                 .running = true};
-    rc = skep_dht_get_start(dht, &locate->state->get, keys, count,
-                            options ? options : &(struct skep_dht_get_options){0});
+    if (options)
+        judged = *options;
+    judged.believes = believe_peers;
+    rc = skep_dht_get_start(dht, &locate->state->get, keys, count, &judged);
     skep_mem_free(mem, keys);
     if (rc == 0)
         return 0; /* it may be over, and released */

@@ -99,6 +99,11 @@ static uint32_t add_slot(struct search *s, uint64_t key, struct skep_prefix_node
         skep_prefix_tree_unpin(&s->beam->tree, node);
         return SLOT_NONE;
     }
+    if (rc > 0 && fresh.found->spoiled && !s->timed_out) {
+        skep_successors_unref(fresh.found); /* others may have it whole */
+        fresh.found = NULL;
+        rc = 0;
+    }
     fresh.state = rc > 0 ? SLOT_KNOWN : s->timed_out ? SLOT_UNANSWERED : SLOT_UNKNOWN;
     s->slots[s->slot_count++] = fresh;
     enter(s, slot);
@@ -266,7 +271,7 @@ static int start_fetch(struct search *s, const uint32_t *slots, size_t count, bo
     skep_list_push_back(&s->fetches, &fetch->link);
     s->user->stats.gets++;
     rc = skep_dht_get_start(beam->dht, &fetch->get, fetch->ids, count,
-                            &(struct skep_dht_get_options){0});
+                            &(struct skep_dht_get_options){.believes = skep_successors_believe});
     if (rc == 0)
         return 0; /* it may be over, and gone */
     skep_list_remove(&fetch->link);

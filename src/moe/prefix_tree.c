@@ -196,6 +196,12 @@ static void keep(struct skep_prefix_tree *tree, struct skep_prefix_node *node,
         tree->bytes += found->bytes;
 }
 
+/* Is this version of the record decoded already? */
+static bool is_known(const struct skep_prefix_node *node, uint64_t version, double now_unix_s)
+{
+    return node->found && node->version == version && now_unix_s <= node->found->earliest_unix_s;
+}
+
 int skep_prefix_tree_look(struct skep_prefix_tree *tree, struct skep_prefix_node *node,
                           double now_unix_s, struct skep_moe_successors **out)
 {
@@ -206,13 +212,14 @@ int skep_prefix_tree_look(struct skep_prefix_tree *tree, struct skep_prefix_node
     *out = NULL;
     if (!value || !(value->expiration_unix_s >= now_unix_s))
         return 0;
-    if (node->found && node->version == version && now_unix_s <= node->found->earliest_unix_s) {
+    if (is_known(node, version, now_unix_s)) {
         *out = skep_successors_ref(node->found);
         return 1;
     }
     rc = decode(tree, node, value, now_unix_s, out);
     if (rc < 0)
         return rc;
+    skep_dht_peek_judged_by(tree->dht, &node->id, skep_successors_believe);
     keep(tree, node, *out, version);
     return 1;
 }
@@ -222,12 +229,16 @@ int skep_prefix_tree_learn(struct skep_prefix_tree *tree, struct skep_prefix_nod
                            struct skep_moe_successors **out)
 {
     uint64_t version;
-    int rc = decode(tree, node, value, now_unix_s, out);
-
-    if (rc < 0)
-        return rc;
     /* Values are immutable while shared, so the node's cache has just this content if it holds just this value. */
-    if (skep_dht_peek(tree->dht, &node->id, &version) == value)
+    bool is_home = skep_dht_peek(tree->dht, &node->id, &version) == value;
+    int rc;
+
+    if (is_home && is_known(node, version, now_unix_s)) {
+        *out = skep_successors_ref(node->found);
+        return 0;
+    }
+    rc = decode(tree, node, value, now_unix_s, out);
+    if (rc == 0 && is_home)
         keep(tree, node, *out, version);
-    return 0;
+    return rc;
 }

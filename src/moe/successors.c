@@ -33,7 +33,7 @@ struct decoder {
     struct skep_peer_texts *texts;
     skep_bytes prefix;
     double now_unix_s, earliest_unix_s;
-    bool marked, flat;
+    bool marked, flat, plain;
     uint32_t count;
     struct skep_successors_dropped dropped;
 };
@@ -129,8 +129,8 @@ static bool is_nil(skep_bytes value)
            value.len == 0;
 }
 
-/* One number of a valid uid, at the front of *in, and the dot behind it. UINT64_MAX: it does not fit. */
-static uint64_t take_number(skep_bytes *in)
+/* One number of a valid uid, at the front of *in. UINT64_MAX: it does not fit. */
+static uint64_t take_number_only(skep_bytes *in)
 {
     uint64_t v = 0;
     bool fits = true;
@@ -142,8 +142,17 @@ static uint64_t take_number(skep_bytes *in)
         else
             v = v * 10 + (uint64_t)(in->data[i] - '0');
     }
-    skep_bytes_take(in, i < in->len ? i + 1 : i);
+    skep_bytes_take(in, i);
     return fits ? v : UINT64_MAX;
+}
+
+/* The same, and the dot behind it. */
+static uint64_t take_number(skep_bytes *in)
+{
+    uint64_t number = take_number_only(in);
+
+    skep_bytes_take(in, in->len > 0);
+    return number;
 }
 
 /* Is the uid its prefix plus its coordinate, alone or followed by a dot? Then its numbers from there on are noted. */
@@ -212,6 +221,13 @@ static uint64_t *read_entry(struct decoder *d, const struct skep_dht_entry *raw)
     return NULL;
 }
 
+static bool is_spoiled(const struct decoder *d)
+{
+    const struct skep_successors_dropped *n = &d->dropped;
+
+    return d->plain || n->subkeys + n->values + n->uids + n->strays + n->peer_ids > 0;
+}
+
 /* From scratch space into one block of just the size. */
 static struct skep_moe_successors *pack(const struct decoder *d, const struct skep_mem *mem)
 {
@@ -230,6 +246,7 @@ static struct skep_moe_successors *pack(const struct decoder *d, const struct sk
                                       .bytes = len,
                                       .earliest_unix_s = d->earliest_unix_s,
                                       .marked = d->marked,
+                                      .spoiled = is_spoiled(d),
                                       .grid_count = d->count - d->flat};
     s->entries = (struct skep_moe_successor *)(void *)at;
     skep_bytes_copy(at, skep_buf_view(&t->entries));
@@ -272,6 +289,7 @@ static int decode(struct decoder *d, struct skep_moe_successors **out, const str
     size_t cursor = 0;
 
     t->records++;
+    d->plain = !value->is_dictionary;
     while (skep_dht_value_next(value, &cursor, &entry)) {
         uint64_t *counter = read_entry(d, &entry);
 
@@ -307,6 +325,94 @@ int skep_successors_decode(struct skep_moe_successors **out, const struct skep_m
     reset(&d.texts->text);
     skep_peer_texts_free(mem, own);
     return rc;
+}
+
+/* ---- what can be believed ---- */
+
+/* The record of a key whose prefix we are not told: it must be one that the entries name themselves. */
+struct witness {
+    const struct skep_dht_id *key;
+    skep_bytes stem; /* the prefix, without its dot, once it is found: part of the value */
+    skep_bytes peer; /* the last text that was a peer id: most entries name the same few */
+    unsigned tries;
+};
+
+/* Is `stem` and a dot what the key is the hash of? */
+static bool is_stem(struct witness *w, skep_bytes stem)
+{
+    uint8_t prefix[SKEP_UID_LEN_MAX + 1];
+    struct skep_dht_id id;
+
+    if (w->stem.len > 0)
+        return skep_bytes_equal(stem, w->stem);
+    if (w->tries == SKEP_BELIEVE_TRIES_MAX || stem.len > SKEP_UID_LEN_MAX)
+        return false;
+    w->tries++;
+    skep_bytes_copy(prefix, stem);
+    prefix[stem.len] = '.';
+    (void)skep_dht_id_from_str(&id, skep_bytes_of(prefix, stem.len + 1));
+    if (!skep_dht_id_equal(&id, w->key))
+        return false;
+    w->stem = stem;
+    return true;
+}
+
+/* As uid_belongs(), for the prefix that the key is the hash of: some front part of the uid, with the coordinate behind it. */
+static bool uid_is_of_key(struct witness *w, skep_bytes uid, int64_t coordinate)
+{
+    skep_bytes rest = uid;
+
+    if (coordinate == SKEP_FLAT_EXPERT)
+        return is_stem(w, uid);
+    while (rest.len > 0 && rest.data[0] != '.')
+        skep_bytes_take(&rest, 1); /* the name */
+    while (rest.len > 0) {
+        skep_bytes stem = skep_bytes_of(uid.data, uid.len - rest.len);
+
+        skep_bytes_take(&rest, 1);
+        if (take_number_only(&rest) == (uint64_t)coordinate && is_stem(w, stem))
+            return true;
+    }
+    return false;
+}
+
+static bool is_peer(struct witness *w, skep_bytes text)
+{
+    struct skep_peer_id peer;
+
+    if (w->peer.len > 0 && skep_bytes_equal(text, w->peer))
+        return true;
+    if (text.len == 0 || text.len > SKEP_PEER_ID_TEXT_MAX ||
+        skep_peer_id_from_base58(&peer, text) < 0)
+        return false;
+    w->peer = text;
+    return true;
+}
+
+static bool is_believable(struct witness *w, const struct skep_dht_entry *entry)
+{
+    struct skep_msgpack_token subkey;
+    skep_bytes in = entry->subkey, uid, peer;
+    int64_t coordinate;
+
+    if (skep_msgpack_next(&in, &subkey) != 1 || in.len != 0 ||
+        !skep_msgpack_int64(&subkey, &coordinate) || coordinate < SKEP_FLAT_EXPERT)
+        return false;
+    if (coordinate == SKEP_FLAT_EXPERT && is_nil(entry->value))
+        return true;
+    return read_pair(entry->value, &uid, &peer) && skep_uid_valid(uid, NULL) &&
+           uid_is_of_key(w, uid, coordinate) && is_peer(w, peer);
+}
+
+void skep_successors_believe(const struct skep_dht_id *key, const struct skep_dht_value *value,
+                             bool *believed)
+{
+    struct witness w = {.key = key};
+    struct skep_dht_entry entry;
+    size_t cursor = 0;
+
+    for (size_t i = 0; skep_dht_value_next(value, &cursor, &entry); i++)
+        believed[i] = is_believable(&w, &entry);
 }
 
 int skep_successors_below(struct skep_moe_successors **out, struct skep_moe_successors *successors,

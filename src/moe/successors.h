@@ -33,6 +33,8 @@ struct skep_moe_successors {
     double
         earliest_unix_s; /* when the first entry (or the mark) expires: decode again after that; INFINITY: never */
     bool marked; /* holds a live negative mark: subkey -1, nil */
+    bool
+        spoiled; /* a plain value, or held entries that are none of this prefix's: they may have displaced some that are */
     uint32_t peer_count;
     struct skep_moe_successor *entries; /* [count], in the record's order; no coordinate twice */
     uint32_t *numbers;
@@ -60,6 +62,9 @@ void skep_peer_texts_free(const struct skep_mem *mem, struct skep_peer_texts *te
 int skep_successors_decode(struct skep_moe_successors **out, const struct skep_mem *mem,
                            skep_bytes prefix, const struct skep_dht_value *value, double now_unix_s,
                            struct skep_peer_texts *texts, struct skep_successors_dropped *dropped);
+
+/** What of a key's record can be believed by who looks for successors: entries as skep_successors_decode() takes them, of a prefix that has this id, and negative marks. */
+skep_dht_judge skep_successors_believe;
 
 /** Only the entries with coordinates in [0, size). @return 0 with *out, a reference of its own; SKEP_ENOMEM. */
 int skep_successors_below(struct skep_moe_successors **out, struct skep_moe_successors *successors,

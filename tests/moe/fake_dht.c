@@ -306,6 +306,12 @@ static void answer_some(struct skep_timer *timer)
     }
 }
 
+void skep_dht_peek_judged_by(struct skep_dht *dht, const struct skep_dht_id *key,
+                             skep_dht_judge *believes)
+{
+    (void)dht, (void)key, (void)believes;
+}
+
 int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get,
                        const struct skep_dht_id *keys, size_t count,
                        const struct skep_dht_get_options *options)
