@@ -42,6 +42,24 @@ static bool same(const struct skep_moe_successors *a, const struct skep_moe_succ
     return memcmp(a->entries, b->entries, a->bytes - sizeof *a) == 0;
 }
 
+/* What is believed without being told the prefix is what is decoded with it: nothing else, marks apart. */
+static void check_belief(const struct skep_dht_value *value, skep_bytes prefix, uint32_t decoded)
+{
+    bool *believed = calloc(value->count + 1, sizeof *believed);
+    struct skep_dht_entry entry;
+    struct skep_dht_id key;
+    size_t cursor = 0, count = 0;
+
+    REQUIRE(believed);
+    skep_dht_id_from_str(&key, prefix);
+    skep_successors_believe(&key, value, believed);
+    for (size_t i = 0; skep_dht_value_next(value, &cursor, &entry); i++)
+        count += believed[i] && entry.expiration_unix_s >= 100 &&
+                 !(entry.value.len == 1 && entry.value.data[0] == 0xc0);
+    REQUIRE(count <= decoded);
+    free(believed);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -64,6 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     REQUIRE(same(fresh, again));
     for (uint32_t i = 0; i < fresh->count; i++)
         check_entry(fresh, &fresh->entries[i], prefix);
+    check_belief(value, prefix, fresh->count);
     skep_successors_unref(fresh);
     skep_successors_unref(again);
     skep_dht_value_unref(value);

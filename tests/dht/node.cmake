@@ -3,6 +3,7 @@
 if(TARGET skep_sim)
   set(swarm ${CMAKE_SOURCE_DIR}/tests/sim/swarm.c)
   skep_test(dht/test_node LABELS unit USES dht sim SOURCES ${swarm})
+  skep_test(dht/test_believe LABELS unit oom USES dht sim SOURCES ${swarm})
   skep_test(dht/test_upkeep LABELS unit oom USES dht sim SOURCES ${swarm})
   skep_test(dht/test_protocol LABELS unit USES dht sim SOURCES ${swarm})
   skep_test(dht/test_bounds LABELS unit oom USES dht sim SOURCES ${swarm})

@@ -219,6 +219,104 @@ static void decoding_survives_each_failed_allocation(void **state)
     skep_dht_value_unref(value);
 }
 
+/* ---- belief ---- */
+
+/* Those that are believed are those that are decoded, and the marks. */
+static void check_belief(struct skep_dht_value *value, const char *prefix, const char *believed)
+{
+    bool flags[64] = {false};
+    char told[65] = "";
+    struct skep_dht_id key;
+
+    skep_dht_id_from_str(&key, skep_bytes_str(prefix));
+    assert_true(value->count <= SKEP_COUNT_OF(flags));
+    skep_successors_believe(&key, value, flags);
+    for (size_t i = 0; i < value->count; i++)
+        told[i] = flags[i] ? 'y' : 'n';
+    assert_string_equal(told, believed);
+    skep_dht_value_unref(value);
+}
+
+static void entries_are_believed_that_name_a_prefix_with_the_keys_hash(void **state)
+{
+    struct skep_dht_value *value = new_value();
+
+    (void)state;
+    put_pair(value, "05", "ffn.3.5", peer_a);
+    put_pair(value, "06", "ffn.4.6", peer_a); /* of another prefix */
+    put_pair(value, "07", "ffn.3.8", peer_a); /* of another coordinate */
+    put_pair(value, "08", "ffn.3.8.1.2", peer_b);
+    put_pair(value, "09", "ffn.3.9", "no peer");
+    put(value, "0a", test_unhex("a161"), 200);
+    put(value, "ff", test_unhex("c0"), 200);
+    put_pair(value, "a135", "ffn.3.5", peer_a);
+    check_belief(value, "ffn.3.", "ynnynnyn");
+}
+
+static void an_expert_of_one_dimension_is_believed_under_its_own_prefix(void **state)
+{
+    struct skep_dht_value *value = new_value();
+
+    (void)state;
+    put_pair(value, "ff", "ffn.3", peer_a);
+    check_belief(value, "ffn.3.", "y");
+    value = new_value();
+    put_pair(value, "ff", "ffn.3", peer_a);
+    check_belief(value, "ffn.4.", "n");
+}
+
+static void a_coordinate_that_comes_twice_in_a_uid_is_found_in_its_place(void **state)
+{
+    struct skep_dht_value *value = new_value();
+
+    (void)state;
+    put_pair(value, "07", "ffn.7.7.7", peer_a);
+    put_pair(value, "08", "ffn.7.7.8", peer_a);
+    check_belief(value, "ffn.7.7.", "yy");
+}
+
+static void a_plain_value_is_not_believed_under_a_prefix(void **state)
+{
+    struct skep_dht_value *value;
+    struct skep_dht_id key;
+    bool believed = false;
+
+    (void)state;
+    skep_dht_id_from_str(&key, skep_bytes_str("ffn.3."));
+    assert_int_equal(skep_dht_value_new_plain(&value, &skep_mem_std, skep_bytes_str("\xa1x"), 200),
+                     0);
+    skep_successors_believe(&key, value, &believed);
+    assert_false(believed);
+    skep_dht_value_unref(value);
+}
+
+/* `wrong` entries of other prefixes, then a true one. */
+static bool is_believed_behind(size_t wrong)
+{
+    struct skep_dht_value *value = new_value();
+    bool believed[SKEP_BELIEVE_TRIES_MAX + 2] = {false};
+    struct skep_dht_id key;
+    char uid[32], subkey[16];
+
+    for (size_t i = 0; i < wrong; i++) {
+        snprintf(uid, sizeof uid, "other.%zu", i);
+        snprintf(subkey, sizeof subkey, "%02x", (unsigned)i);
+        put_pair(value, subkey, uid, peer_a);
+    }
+    put_pair(value, "7f", "ffn.3.127", peer_a);
+    skep_dht_id_from_str(&key, skep_bytes_str("ffn.3."));
+    skep_successors_believe(&key, value, believed);
+    skep_dht_value_unref(value);
+    return believed[wrong];
+}
+
+static void of_a_record_64_prefixes_are_tried_and_not_one_more(void **state)
+{
+    (void)state;
+    assert_true(is_believed_behind(SKEP_BELIEVE_TRIES_MAX - 1));
+    assert_false(is_believed_behind(SKEP_BELIEVE_TRIES_MAX));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +326,11 @@ int main(void)
         cmocka_unit_test(only_coordinates_below_a_size_are_left),
         cmocka_unit_test(entries_cut_anywhere_are_dropped),
         cmocka_unit_test(decoding_survives_each_failed_allocation),
+        cmocka_unit_test(entries_are_believed_that_name_a_prefix_with_the_keys_hash),
+        cmocka_unit_test(an_expert_of_one_dimension_is_believed_under_its_own_prefix),
+        cmocka_unit_test(a_coordinate_that_comes_twice_in_a_uid_is_found_in_its_place),
+        cmocka_unit_test(a_plain_value_is_not_believed_under_a_prefix),
+        cmocka_unit_test(of_a_record_64_prefixes_are_tried_and_not_one_more),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
