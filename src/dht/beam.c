@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "dht/beam.h"
 
+#include "dht/names.h"
+
 static uint64_t head_of(const struct skep_dht_id *a, const struct skep_dht_id *b)
 {
     return skep_get_be64(a->bytes) ^ skep_get_be64(b->bytes);
@@ -128,6 +130,8 @@ bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
         key->dropped = true;
         return false;
     }
+    if (!skep_names_plausible(l, id, peer))
+        return false;
     node = pool_node(l, id, peer, via);
     if (node == SKEP_DHT_NO_NODE || l->nodes[node].failed ||
         !settle_names(l, key, head, id, &l->nodes[node].peer))
@@ -156,6 +160,7 @@ int skep_beam_seed(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
     struct skep_dht *dht = l->dht;
     size_t count = skep_routing_nearest(&dht->table, &key->id, l->beam, NULL, dht->nearest);
 
+    key->dropped = count < dht->table.node_count;
     for (size_t i = 0; i < count; i++) {
         const struct skep_routing_node *known = dht->nearest[i];
         uint32_t node = pool_node(l, &known->id, &known->peer, SKEP_DHT_NO_NODE);
@@ -167,6 +172,18 @@ int skep_beam_seed(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
             .head = head_of(&key->id, &known->id), .node = node, .state = SKEP_DHT_CAND_NEW};
     }
     return 0;
+}
+
+void skep_beam_refill(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
+{
+    struct skep_dht *dht = l->dht;
+    size_t count;
+
+    if (!key->dropped)
+        return;
+    count = skep_routing_nearest(&dht->table, &key->id, l->beam, NULL, dht->nearest);
+    for (size_t i = 0; i < count; i++)
+        (void)skep_beam_add(l, key, &dht->nearest[i]->id, &dht->nearest[i]->peer, SKEP_DHT_NO_NODE);
 }
 
 bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint32_t via,

@@ -307,17 +307,19 @@ static size_t asked_count(const struct skep_dht_lookup *l, const struct skep_dht
     return count;
 }
 
-/* How many leading bits of a lookup's target the ids have all of whose nodes are among those asked; 0: all ids. */
+/* How many leading bits of a lookup's target the ids have all of whose nodes are among those asked; 0: all ids. Each node asked names as many as a beam
+ * holds, those that are gone among them: so many fewer are known for sure. */
 static unsigned complete_depth(const struct skep_dht_lookup *l,
                                const struct skep_dht_lookup_key *key)
 {
-    size_t count = asked_count(l, key);
+    size_t asked = asked_count(l, key), gone = (size_t)key->asks - key->answers - key->late,
+           sure = SKEP_MIN(asked, l->beam - SKEP_MIN(gone, (size_t)l->beam));
 
-    if (count == key->count && count < l->beam && !key->dropped)
+    if (asked == key->count && asked < l->beam && !key->dropped)
         return 0;
-    return count == 0
+    return sure == 0
                ? SKEP_DHT_ID_BITS
-               : skep_dht_id_common_bits(&key->id, &l->nodes[key->beam[count - 1].node].id) + 1;
+               : skep_dht_id_common_bits(&key->id, &l->nodes[key->beam[sure - 1].node].id) + 1;
 }
 
 /* Nodes that are there and share `depth` bits with the target. */

@@ -21,7 +21,8 @@ struct skep_store_key {
     struct skep_hood *hood; /* NULL: not known yet who is near */
     uint64_t tried;         /* bits of hood->nodes */
     uint8_t answered, pending;
-    bool presumed; /* a lookup under way will likely answer for it */
+    uint8_t refused; /* of those that answered: they took none of its records */
+    bool presumed;   /* a lookup under way will likely answer for it */
     bool done;
 };
 
@@ -33,6 +34,7 @@ struct skep_hood_node {
     struct skep_peer_id peer;
     bool is_self, failed;
     bool late;      /* has not answered so far: gets nothing, but is there */
+    bool took;      /* some of the records of the key whose answer is being read */
     uint32_t *keys; /* [key_count] to be stored here, in order */
     uint32_t key_count, key_cap;
     /* Sent and not yet answered, from … to: position in `keys`, record of that key. */

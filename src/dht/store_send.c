@@ -54,6 +54,7 @@ static void store_here(struct skep_store *store, struct skep_store_key *key)
     struct skep_dht *dht = store->dht;
     struct skep_dht_storage *into = store->in_cache ? &dht->cache.storage : &dht->storage;
     double now = skep_env_unix_s(dht->env);
+    bool took = false;
 
     for (uint32_t i = 0; i < key->count; i++) {
         struct skep_store_record *r = &store->records[store->order[key->first + i]];
@@ -69,17 +70,28 @@ static void store_here(struct skep_store *store, struct skep_store_key *key)
         if (dht->validators.count > 0 && skep_validators_validate(&dht->validators, &record) < 0)
             continue;
         if (skep_dht_storage_store(into, &key->id, subkey, value, r->expiration_unix_s, NULL,
-                                   now) == 1)
+                                   now) == 1) {
             r->accepted++;
+            took = true;
+        }
     }
     key->answered++;
+    key->refused += !took;
+}
+
+/* How many nodes have, or will have, the key. One that refuses what others take is none of them: it lies, or is full. If all refuse they have something newer. */
+static size_t replicas(const struct skep_store_key *key)
+{
+    size_t refused = key->refused < key->answered ? key->refused : 0;
+
+    return (size_t)key->answered - refused + key->pending;
 }
 
 bool skep_store_dispatch(struct skep_store *store, struct skep_store_key *key)
 {
     struct skep_hood *hood = key->hood;
 
-    while ((size_t)key->answered + key->pending < store->dht->options.num_replicas) {
+    while (replicas(key) < store->dht->options.num_replicas) {
         uint32_t node = nearest_untried(hood, key);
 
         if (node == hood->node_count)
@@ -219,7 +231,10 @@ static bool take_acceptance(struct skep_hood_node *node, skep_bytes reply)
 
         r->answered++;
         r->accepted += ok;
+        node->took |= ok;
         if (++record == key->count) {
+            key->refused += !node->took;
+            node->took = false;
             record = 0;
             at++;
         }

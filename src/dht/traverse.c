@@ -4,6 +4,7 @@
 #include "dht/beam.h"
 #include "dht/cover.h"
 #include "dht/decide.h"
+#include "dht/names.h"
 #include "dht/plan.h"
 
 /* Room behind the beam for those that move in when one of it fails. */
@@ -105,6 +106,7 @@ void skep_dht_lookup_free(struct skep_dht_lookup *l)
     cancel_finds(l);
     skep_env_stop(l->dht->env, &l->kick);
     skep_list_remove(&l->entry);
+    skep_names_fini(l);
     skep_mem_free(mem, l->keys);
     skep_mem_free(mem, l->ready);
     skep_mem_free(mem, l->beams);
@@ -442,7 +444,7 @@ static void take_result(struct skep_dht_lookup *l, const struct find *f,
     }
     if (key->finished)
         return;
-    if (!skep_beam_merge(l, key, f->node, result))
+    if (skep_names_heard(l, f->node) && !skep_beam_merge(l, key, f->node, result))
         key->wide = true;
     skep_lookup_make_ready(l, key);
 }
@@ -477,6 +479,7 @@ static void correct_node(struct skep_dht_lookup *l, const struct find *f,
     struct skep_peer_id peer = l->nodes[f->node].peer;
 
     l->nodes[f->node].failed = true;
+    skep_names_wrong(l, f->node, real);
     for (uint32_t i = 0; i < f->count; i++) {
         struct skep_dht_lookup_key *key = &l->keys[f->keys[i]];
         struct skep_dht_candidate *candidate = skep_beam_find(key, f->node);
@@ -485,6 +488,8 @@ static void correct_node(struct skep_dht_lookup *l, const struct find *f,
             skep_beam_remove(l, key, candidate);
         if (!key->finished && real && !skep_dht_id_equal(real, &l->dht->node_id))
             skep_beam_add(l, key, real, &peer, SKEP_DHT_NO_NODE);
+        if (!key->finished)
+            skep_beam_refill(l, key);
         skep_lookup_make_ready(l, key);
     }
 }
@@ -495,6 +500,7 @@ static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply)
     struct skep_dht_lookup *l = f->lookup;
     struct skep_dht *dht = l->dht;
     struct skep_dht_find_response response = {.auth = {0}};
+    bool is_it;
 
     l->busy++;
     if (rc == 0) {
@@ -513,11 +519,13 @@ static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply)
         if (f->rtt_us == 0)
             skep_patience_learn(&dht->patience, skep_env_now_us(dht->env) - f->sent_us);
         l->nodes[f->node].wait_us = 0; /* look again: more is known of it now */
-        if (response.sender.has_id)
+        is_it =
+            response.sender.has_id && skep_dht_id_equal(&response.sender.id, &l->nodes[f->node].id);
+        /* Whom others name wrongly is not met by that: liars name their like everywhere, who would soon be all of our table's far side. */
+        if (response.sender.has_id && (is_it || l->nodes[f->node].via == SKEP_DHT_NO_NODE))
             skep_dht_met(dht, &response.sender.id, &request->peer);
         take_answer(l, f, &response, reply.len);
-        if (!response.sender.has_id ||
-            !skep_dht_id_equal(&response.sender.id, &l->nodes[f->node].id))
+        if (!is_it)
             correct_node(l, f, response.sender.has_id ? &response.sender.id : NULL);
     }
     free_find(f);

@@ -23,6 +23,7 @@ struct skep_dht_lookup_node {
     bool failed;  /* never asked again in this lookup */
     bool asked;
     uint32_t wait_us;   /* what its answer is expected to take; 0: not looked at yet */
+    uint8_t lies;       /* nodes that it named and that turned out to be others: names.c */
     uint32_t plan_head; /* of the keys it is about to be asked, index + 1 into the plan */
     uint32_t plan_count;
 };
@@ -53,7 +54,7 @@ struct skep_dht_lookup_key {
     bool eager;   /* the first ask was not enough: several at a time */
     bool wide;    /* nobody nearer is being named: ask all the rest at once */
     bool deep;    /* the nearest few did not decide it: ask the whole beam */
-    bool dropped; /* candidates fell off the far end */
+    bool dropped; /* there are candidates beyond the far end */
     bool queued, finished;
 
     struct skep_list waiters; /* get.c */
@@ -82,7 +83,8 @@ struct skep_dht_lookup {
 
     struct skep_dht_lookup_node *nodes;
     uint32_t node_count, node_cap;
-    uint32_t *node_table; /* open addressing, index + 1 */
+    struct skep_dht_misnamed *misnamed; /* map by peer id: names.c */
+    uint32_t *node_table;               /* open addressing, index + 1 */
     uint32_t node_table_cap;
 
     uint32_t *ready; /* [key_count] keys to look at */

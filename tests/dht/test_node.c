@@ -210,6 +210,25 @@ static void bulk_stores_in_a_large_swarm_reach_the_nearest_nodes_of_each_key(voi
     }
 }
 
+/* Of the `count` nodes nearest to a key that are still there, how many hold it? */
+static size_t living_near_holders(const struct skep_dht_id *key, size_t count)
+{
+    size_t holders = 0;
+
+    for (uint32_t i = 0; i < swarm.count; i++) {
+        size_t nearer = 0;
+
+        if (!swarm.dht[i] || swarm.dht[i]->options.client_mode)
+            continue;
+        for (uint32_t j = 0; j < swarm.count; j++)
+            nearer += swarm.dht[j] && !swarm.dht[j]->options.client_mode &&
+                      skep_dht_id_nearer(key, &swarm.dht[j]->node_id, &swarm.dht[i]->node_id) < 0;
+        holders +=
+            nearer < count && skep_dht_storage_get(&swarm.dht[i]->storage, key, swarm_now(&swarm));
+    }
+    return holders;
+}
+
 static void subkeys_of_several_nodes_make_one_dictionary(void **state)
 {
     struct skep_dht_record records[2];
@@ -322,6 +341,55 @@ static void the_latest_value_is_found_among_all_holders(void **state)
     assert_int_equal(swarm_store(&swarm, far, &record, &here), 1);
     assert_int_equal(swarm_join(&swarm, far, (uint32_t[]){0}, 1, NULL), 0);
     assert_string_equal(swarm_get(&swarm, add_client(), "key", &latest).text, "late");
+    end();
+}
+
+static void a_node_that_refuses_what_others_take_is_no_replica(void **state)
+{
+    struct skep_dht_options full;
+    struct skep_dht_record record;
+    unsigned accepted, answered;
+
+    (void)state;
+    begin(29, 8);
+    skep_dht_options_default(&full);
+    full.storage_bytes = 1;
+    full.has_node_id = true;
+    full.node_id = swarm_key("key"); /* as near as can be */
+    add_joined(&full);
+    record = swarm_record("key", "value", swarm_now(&swarm) + 60);
+    assert_int_equal(swarm_store_many(&swarm, 1, &record, 1, NULL, &accepted, &answered, NULL), 0);
+    assert_int_equal(accepted, 5);
+    assert_int_equal(answered, 6);
+    end();
+}
+
+/* A table larger than a beam, of which many have gone: what is left of the beam is not the whole swarm. */
+static void what_is_left_of_a_beam_is_not_taken_for_the_whole_swarm(void **state)
+{
+    enum { KEYS = 60 };
+    static struct skep_dht_record records[KEYS];
+    size_t held = 0;
+    uint32_t client;
+    char key[32];
+
+    (void)state;
+    begin(30, 150);
+    client = add_client();
+    for (uint32_t i = 1; i < 150; i += 2)
+        skep_sim_net_set_state(swarm.net, i, SKEP_SIM_REFUSING);
+    for (size_t i = 0; i < KEYS; i++) {
+        snprintf(key, sizeof key, "k%zu", i);
+        records[i] = swarm_record(key, "value", swarm_now(&swarm) + 60);
+    }
+    assert_int_equal(swarm_store_many(&swarm, client, records, KEYS, NULL, NULL, NULL, NULL), 0);
+    for (uint32_t i = 1; i < 150; i += 2) {
+        skep_dht_free(swarm.dht[i]);
+        swarm.dht[i] = NULL;
+    }
+    for (size_t i = 0; i < KEYS; i++)
+        held += living_near_holders(&records[i].key, 5);
+    assert_true(held >= KEYS * 5 * 9 / 10);
     end();
 }
 
@@ -920,6 +988,8 @@ int main(void)
         cmocka_unit_test(a_store_of_no_records_is_done_on_the_next_turn),
         cmocka_unit_test(an_older_value_is_refused_and_a_newer_one_replaces),
         cmocka_unit_test(the_latest_value_is_found_among_all_holders),
+        cmocka_unit_test(a_node_that_refuses_what_others_take_is_no_replica),
+        cmocka_unit_test(what_is_left_of_a_beam_is_not_taken_for_the_whole_swarm),
         cmocka_unit_test(values_expire),
         cmocka_unit_test(what_expires_while_others_are_waited_for_is_not_found),
         cmocka_unit_test(what_is_at_home_is_told_before_the_start_returns),

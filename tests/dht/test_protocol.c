@@ -575,6 +575,9 @@ static void the_real_id_of_a_peer_wins_over_what_others_say(void **state)
     end_result(&liar, mark);
     assert_string_equal(swarm_get(&swarm, 1, "key", NULL).text, "truth");
     assert_null(skep_routing_get(&swarm.dht[1]->table, &wrong));
+    /* Nobody is met by a lie, so that liars do not fill a table with each other; but by a call of his own. */
+    assert_null(skep_routing_get(&swarm.dht[1]->table, skep_dht_node_id(swarm.dht[2])));
+    assert_int_equal(swarm_join(&swarm, 2, (uint32_t[]){1}, 1, NULL), 0);
     assert_non_null(skep_routing_get(&swarm.dht[1]->table, skep_dht_node_id(swarm.dht[2])));
     end_lie(&liar);
 }
