@@ -15,6 +15,7 @@ enum {
     SHAPE_ROWS_BUDGET = 1600, /* of all boxes of a document */
     ROW_PIXELS_MIN = 2,
     STRIP_MAX = 40, /* so few samples are shown one by one */
+    KEY_MAX = 192,
     OUTLIER_PIXELS = 2,
     BOX_COUNT_MIN = 5,  /* of fewer samples there is a median, but no box */
     LABEL_BAND_MIN = 64 /* pixels of a category that its numbers take */
@@ -352,18 +353,16 @@ static bool counts_are_equal(const struct skep_chart_boxes *c)
 static void put_key(struct drawing *d)
 {
     bool wide = (SKEP_SVG_WIDTH - 120.0) / (double)d->chart->box_count >= LABEL_BAND_MIN;
-    char number[SKEP_AXIS_TEXT_MAX], each[SKEP_AXIS_TEXT_MAX + 64];
-    struct skep_frame_label key[] = {
-        {wide
-             ? "Box: 25 to 75 %, line: 5 to 95 %, dash: 99 %, dots: above. Numbers: median and 95 %"
-             : "Box: 25 to 75 %, line: 5 to 95 %, dash: 99 %, dots: above",
-         0, -1, 0},
-        {each, 0, -1, 0},
-    };
+    char number[SKEP_AXIS_TEXT_MAX], text[KEY_MAX];
+    const struct skep_frame_label key = {text, 0, -1, 0};
 
     skep_axis_number(number, (double)d->chart->boxes[0].count, 0);
-    snprintf(each, sizeof each, "%s samples each", number);
-    skep_frame_legend(&d->frame, key, counts_are_equal(d->chart) ? 2 : 1);
+    snprintf(text, sizeof text,
+             "Box: 25 to 75 %%, line: 5 to 95 %%, dash: 99 %%, dots: above.%s%s%s%s",
+             wide ? " Numbers: median and 95 %." : "", counts_are_equal(d->chart) ? " " : "",
+             counts_are_equal(d->chart) ? number : "",
+             counts_are_equal(d->chart) ? " samples each." : "");
+    skep_frame_legend(&d->frame, &key, 1);
 }
 
 /* Below the names, where they are not the same. */
