@@ -197,11 +197,14 @@ static void linear_ticks(struct skep_axis *a, size_t tick_max)
     int e;
     double step = step_for(a->high - a->low, tick_max, &e);
     double slack = (a->high - a->low) * 1e-6;
+    double first = ceil((a->low - slack) / step);
 
-    for (double i = ceil((a->low - slack) / step); i * step <= a->high + slack; i++) {
-        if (a->tick_count == SKEP_AXIS_TICKS_MAX)
+    for (size_t i = 0; i < SKEP_AXIS_TICKS_MAX; i++) {
+        double value = (first + (double)i) * step;
+
+        if (value > a->high + slack)
             break;
-        add_tick(a, i == 0 ? 0 : i * step, SKEP_MAX(-e, 0), false);
+        add_tick(a, fabs(value) < step / 2 ? 0 : value, SKEP_MAX(-e, 0), false);
     }
 }
 

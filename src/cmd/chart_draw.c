@@ -92,7 +92,7 @@ static size_t weight_of(const struct skep_chart_drawing *d)
 
         sum += form == SKEP_CHART_BARS || (form == SKEP_CHART_AREA && !is_stacked(d, s)) ? 2 : 1;
     }
-    return sum;
+    return SKEP_MAX(sum, (size_t)1);
 }
 
 /* Columns that points are put together in, at most four of each. */

@@ -296,8 +296,8 @@ static void touch_box(struct skep_frame *f, double x0, double y0, double x1, dou
     double low = SKEP_MAX(SKEP_MIN(y0, y1), 0.0),
            high = SKEP_MIN(SKEP_MAX(y0, y1), (double)SKEP_SVG_HEIGHT);
 
-    for (double y = low; y < high; y += SKEP_FRAME_CELL)
-        touch_line(f, x0, y, x1, y, ink);
+    for (int i = 0; low + i * SKEP_FRAME_CELL < high; i++)
+        touch_line(f, x0, low + i * SKEP_FRAME_CELL, x1, low + i * SKEP_FRAME_CELL, ink);
     touch_line(f, x0, high, x1, high, ink);
 }
 

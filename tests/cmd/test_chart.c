@@ -246,7 +246,7 @@ static void bars_are_as_high_as_their_numbers_and_begin_at_zero(void **state)
 {
     struct skep_chart_series bars = line;
     struct skep_chart chart = plain;
-    double height[8];
+    double height[8] = {0};
 
     (void)state;
     bars.form = SKEP_CHART_BARS;
@@ -557,17 +557,16 @@ static const char *ticks(double low, double high, bool log, double padding, size
     static char text[SKEP_AXIS_TICKS_MAX * SKEP_AXIS_TEXT_MAX];
     struct skep_axis_range range = {0};
     struct skep_axis axis;
+    size_t used = 0;
 
     skep_axis_range_add(&range, low);
     skep_axis_range_add(&range, high);
     skep_axis_fit(&axis, &range, log, padding, tick_max);
     text[0] = '\0';
     for (size_t i = 0; i < axis.tick_count; i++) {
-        if (axis.ticks[i].minor)
-            continue;
-        if (text[0] != '\0')
-            strcat(text, " ");
-        strcat(text, axis.ticks[i].text);
+        if (!axis.ticks[i].minor)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used > 0 ? " " : "",
+                                     axis.ticks[i].text);
     }
     return text;
 }
