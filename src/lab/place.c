@@ -10,7 +10,8 @@ int skep_lab_place_index(struct skep_lab_index *index, const struct skep_lab_swa
 
     skep_lab_index_init(index, swarm->mem);
     for (uint32_t i = 0; i < swarm->count && rc == 0; i++)
-        if (swarm->members[i].role == SKEP_LAB_FULL && swarm->members[i].dht)
+        if (swarm->members[i].malice ||
+            (swarm->members[i].role == SKEP_LAB_FULL && swarm->members[i].dht))
             rc = skep_lab_index_add(index, &swarm->members[i].id, i);
     skep_lab_index_sort(index);
     return rc;
@@ -105,7 +106,8 @@ static int hand_out(struct library *library, struct skep_lab_swarm *swarm,
 
         rc = skep_dht_storage_packed(&library->storage, item, &packed); /* once, for all holders */
         for (size_t i = 0; i < count && rc == 0; i++)
-            rc = skep_dht_place_value(swarm->members[nearest[i]].dht, &item->key, item->value);
+            if (swarm->members[nearest[i]].dht) /* who is malicious keeps nothing */
+                rc = skep_dht_place_value(swarm->members[nearest[i]].dht, &item->key, item->value);
     }
     return rc;
 }

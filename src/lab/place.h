@@ -3,7 +3,7 @@
  *
  * Tables: of every subtree that a node is not in, up to `each` members drawn from all that are in it, and all of the smallest subtree that it is in. With `each` equal to
  * bucket_size that is what Kademlia promises. Records: those that real declarations make, each on the num_replicas members that
- * are truly nearest to its key. Only full members are in tables and hold records. */
+ * are truly nearest to its key. Only full members hold records; they, and those who pass for it, are in tables. */
 #ifndef SKEP_LAB_PLACE_H
 #define SKEP_LAB_PLACE_H
 

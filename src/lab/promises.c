@@ -6,6 +6,8 @@
 #define WATCH_US (10 * SKEP_SIM_SECOND)
 /* All come to rest within this, between two fetches of marks that are cached for 300 s. */
 #define REST_US (700 * SKEP_SIM_SECOND)
+/* How long a store may take, and clocks differ. */
+#define STORING_S 10.0
 /* Timers of one node that are no sign of a leak: its requests, their lateness, its upkeep. */
 #define TIMERS_PER_NODE_MAX 2048
 
@@ -48,26 +50,36 @@ static size_t nearer(const struct skep_lab_swarm *swarm, const struct skep_dht_i
     return count;
 }
 
-/* Those who searched may have asked a moment before somebody stored it, or who had it died; but a node of a key's neighbourhood that is there and has it for
- * longer than a search takes must be found. A partition excuses everything. */
-void skep_lab_promises_missed(struct skep_lab_run *run, const struct skep_dht_id *key)
+/* Has this member had the value since before it was asked for? Expirations tell when it was declared. */
+static bool had(struct skep_lab_run *run, struct skep_lab_member *member,
+                const struct skep_dht_id *key, double asked_unix_s)
+{
+    const struct skep_dht_value *value = skep_dht_stored(member->dht, key);
+    double ttl_s = 2 * ((double)run->scenario->declare_every_us / 1e6);
+
+    return value && value->expiration_unix_s - ttl_s < asked_unix_s - STORING_S;
+}
+
+/* A partition excuses everything, and so do liars. */
+void skep_lab_promises_missed(struct skep_lab_run *run, const struct skep_dht_id *key,
+                              double asked_unix_s)
 {
     struct skep_lab_swarm *swarm = &run->swarm;
-    size_t holders = 0;
+    size_t holders = 0, replicas = run->scenario->node.num_replicas;
 
-    if (!run->scenario->check || run->is_parted || run->scenario->partition_ppm > 0)
+    if (!run->scenario->check || run->scenario->partition_ppm > 0 ||
+        run->scenario->malicious_ppm > 0)
         return;
     for (size_t i = 0; i < swarm->living_count; i++) {
         struct skep_lab_member *member = &swarm->members[swarm->living[i]];
 
-        if (skep_dht_stored(member->dht, key) &&
-            nearer(swarm, key, &member->id) < run->scenario->node.num_replicas)
+        if (nearer(swarm, key, &member->id) < replicas && had(run, member, key, asked_unix_s))
             holders++;
     }
     /* One could be new there; most of the nearest cannot. */
-    if (holders * 2 > run->scenario->node.num_replicas)
+    if (holders * 2 > replicas)
         skep_lab_wrong(run, "a value that %zu of the %zu nearest nodes hold was not found", holders,
-                       run->scenario->node.num_replicas);
+                       replicas);
 }
 
 /* Who still has something to do; SKEP_LAB_NOBODY: all are idle. Those who could never join go on trying. */

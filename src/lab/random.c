@@ -37,6 +37,10 @@ static void draw_network(struct skep_lab_scenario *s, struct skep_prng *prng)
     s->faults.loss_ppm = chance(prng, 2) ? (uint32_t)between(prng, 0, 50000) : 0;
     s->faults.handshake_rounds = (uint32_t)between(prng, 0, 4);
     s->dead_ppm = chance(prng, 3) ? (uint32_t)between(prng, 0, 500000) : 0;
+    s->malicious_ppm = chance(prng, 4) ? (uint32_t)between(prng, 0, 300000) : 0;
+    s->slow_ppm = chance(prng, 4) ? (uint32_t)between(prng, 0, 300000) : 0;
+    s->slow_us = between(prng, 1, SKEP_SIM_SECOND);
+    s->faults.warm = chance(prng, 4);
     s->client_ppm = chance(prng, 3) ? (uint32_t)between(prng, 0, 500000) : 0;
 }
 
@@ -47,6 +51,8 @@ static void draw_searches(struct skep_lab_scenario *s, struct skep_prng *prng)
     s->beam_size = (size_t)between(prng, 1, 16);
     s->exact = chance(prng, 2);
     s->normal_scores = chance(prng, 2);
+    s->guess_keys = chance(prng, 2) ? (size_t)between(prng, 1, 256) : 0;
+    s->one_hop = !s->real && chance(prng, 3);
     s->keep_caches = chance(prng, 2);
     s->budget_us = chance(prng, 2) ? between(prng, 1, 2 * SKEP_SIM_SECOND) : 0;
     s->keys_max = chance(prng, 4) ? (size_t)between(prng, 1, 200) : 0;

@@ -10,6 +10,8 @@
 #define JOINS_US_MAX (600 * SKEP_SIM_SECOND)
 /* Of each subtree: what tables had in swarms of 1,000 nodes that really joined; buckets that split hold more than one bucket of it. */
 #define TABLE_SHARE(bucket_size) ((bucket_size)*8 / 5)
+/* Pairs whose round trip is looked at. */
+#define ROUND_TRIPS 20000
 /* Placed records live longer than any run. */
 #define PLACED_TTL_S (24.0 * 3600)
 
@@ -69,18 +71,50 @@ static void progress(struct skep_lab_run *run, const char *what, uint64_t done, 
 
 /* ---- building ---- */
 
+/* Of the members that are not clients some are malicious; the first one, whom the others join by, is neither. */
+static enum skep_lab_role draw_role(struct skep_lab_run *run, size_t index)
+{
+    uint64_t client = skep_prng_below(&run->prng, 1000000),
+             malicious = skep_prng_below(&run->prng, 1000000);
+
+    if (index == 0)
+        return SKEP_LAB_FULL;
+    if (malicious < run->scenario->malicious_ppm)
+        return SKEP_LAB_MALICIOUS;
+    return client < run->scenario->client_ppm ? SKEP_LAB_CLIENT : SKEP_LAB_FULL;
+}
+
+/* Every one who is malicious knows the others. */
+static int conspire(struct skep_lab_run *run)
+{
+    struct skep_lab_swarm *swarm = &run->swarm;
+    size_t count = 0;
+
+    run->accomplices = skep_mem_alloc(run->mem, swarm->count * sizeof *run->accomplices);
+    if (!run->accomplices)
+        return SKEP_ENOMEM;
+    for (size_t i = 0; i < swarm->count; i++)
+        if (swarm->members[i].malice)
+            run->accomplices[count++] = swarm->members[i].rpc->self;
+    for (size_t i = 0; i < swarm->count; i++)
+        if (swarm->members[i].malice)
+            skep_lab_malice_conspire(swarm->members[i].malice, run->accomplices, count);
+    return 0;
+}
+
 static int add_members(struct skep_lab_run *run)
 {
     int rc = 0;
 
     for (size_t i = 0; i < run->scenario->nodes && rc == 0; i++) {
-        /* The first one is who the others join by. */
-        bool is_client = i > 0 && skep_prng_below(&run->prng, 1000000) < run->scenario->client_ppm;
         uint32_t member;
 
-        rc = skep_lab_swarm_add(&run->swarm, &run->scenario->node,
-                                is_client ? SKEP_LAB_CLIENT : SKEP_LAB_FULL, &member);
+        rc = skep_lab_swarm_add(&run->swarm, &run->scenario->node, draw_role(run, i), &member);
+        if (skep_prng_below(&run->prng, 1000000) < run->scenario->slow_ppm)
+            skep_sim_net_set_slow(run->swarm.net, (uint32_t)i, run->scenario->slow_us);
     }
+    if (rc == 0)
+        rc = conspire(run);
     return rc < 0 ? rc : skep_lab_searchers_add(run);
 }
 
@@ -166,6 +200,37 @@ static void measure_tables(struct skep_lab_run *run)
     }
 }
 
+static void measure_round_trips(struct skep_lab_run *run)
+{
+    for (size_t i = 0; i < ROUND_TRIPS && run->swarm.count > 1; i++) {
+        uint32_t a = (uint32_t)skep_prng_below(&run->prng, run->swarm.count),
+                 b = (uint32_t)skep_prng_below(&run->prng, run->swarm.count);
+
+        if (a != b)
+            skep_lab_samples_add(
+                &run->report->rtt_us,
+                skep_sim_latency_us(&run->scenario->faults.latency, run->scenario->seed, a, b));
+    }
+}
+
+/* How many calls each full member has received so far. */
+static uint64_t *loads(const struct skep_lab_run *run)
+{
+    uint64_t *calls = skep_mem_zalloc(run->mem, run->swarm.count, sizeof *calls);
+
+    for (uint32_t i = 0; calls && i < run->swarm.count; i++)
+        calls[i] = skep_sim_net_load(run->swarm.net, i);
+    return calls;
+}
+
+static void measure_loads(struct skep_lab_run *run, const uint64_t *before, size_t count)
+{
+    for (uint32_t i = 0; before && i < count; i++)
+        if (run->swarm.members[i].role == SKEP_LAB_FULL && run->swarm.members[i].dht)
+            skep_lab_samples_add(&run->report->load,
+                                 skep_sim_net_load(run->swarm.net, i) - before[i]);
+}
+
 static struct skep_lab_traffic net_now(const struct skep_lab_run *run)
 {
     const struct skep_sim_net_stats *net = skep_sim_net_stats(run->swarm.net);
@@ -206,7 +271,8 @@ static int search(struct skep_lab_run *run)
 {
     struct skep_lab_report *report = run->report;
     struct skep_lab_traffic before = net_now(run), after;
-    uint64_t virtual_us = run->swarm.clock.now_us;
+    uint64_t virtual_us = run->swarm.clock.now_us, *load = loads(run);
+    size_t count = run->swarm.count;
     int rc;
 
     run->started_us = virtual_us;
@@ -219,6 +285,8 @@ static int search(struct skep_lab_run *run)
         skep_lab_promises_watch(run);
     rc = skep_lab_searchers_run(run);
     after = net_now(run);
+    measure_loads(run, load, count);
+    skep_mem_free(run->mem, load);
     report->net = (struct skep_lab_traffic){
         after.calls - before.calls, after.lost - before.lost, after.timeouts - before.timeouts,
         after.handshakes - before.handshakes, after.bytes - before.bytes};
@@ -235,6 +303,8 @@ static void report_init(struct skep_lab_report *report, const struct skep_mem *m
     skep_lab_samples_init(&report->rounds, mem);
     skep_lab_samples_init(&report->calls, mem);
     skep_lab_samples_init(&report->keys, mem);
+    skep_lab_samples_init(&report->guessed, mem);
+    skep_lab_samples_init(&report->rtt_us, mem);
     skep_lab_samples_init(&report->gap_micro, mem);
     skep_lab_samples_init(&report->load, mem);
 }
@@ -246,6 +316,8 @@ void skep_lab_report_fini(struct skep_lab_report *report)
     skep_lab_samples_fini(&report->rounds);
     skep_lab_samples_fini(&report->calls);
     skep_lab_samples_fini(&report->keys);
+    skep_lab_samples_fini(&report->guessed);
+    skep_lab_samples_fini(&report->rtt_us);
     skep_lab_samples_fini(&report->gap_micro);
     skep_lab_samples_fini(&report->load);
 }
@@ -270,6 +342,7 @@ int skep_lab_run(const struct skep_lab_scenario *scenario, const struct skep_mem
     if (rc == 0) {
         kill_some(&run);
         measure_tables(&run);
+        measure_round_trips(&run);
         rc = search(&run);
     }
     report->events = run.swarm.clock.events;
@@ -277,8 +350,11 @@ int skep_lab_run(const struct skep_lab_scenario *scenario, const struct skep_mem
     if (rc == 0 && scenario->check)
         skep_lab_promises_at_rest(&run);
     skep_lab_servers_fini(&run);
+    if (run.swarm.net)
+        report->digest = skep_sim_net_digest(run.swarm.net);
     if (run.swarm.mem)
         skep_lab_swarm_fini(&run.swarm);
+    skep_mem_free(mem, run.accomplices);
     if (run.world.mem)
         skep_lab_world_fini(&run.world);
     return rc;

@@ -23,6 +23,7 @@ struct skep_lab_run {
     struct server *servers; /* [scenario->nodes], while time passes */
     struct skep_timer partition_timer, check_timer;
     bool is_parted;
+    struct skep_peer_id *accomplices; /* of the malicious members */
     int rc;
 };
 
@@ -54,8 +55,9 @@ void skep_lab_servers_fini(struct skep_lab_run *run);
 
 /** Look at every living node, now and (while time passes) again and again. */
 void skep_lab_promises_watch(struct skep_lab_run *run);
-/** A key was not found although enough of its holders answered: is it there? */
-void skep_lab_promises_missed(struct skep_lab_run *run, const struct skep_dht_id *key);
+/** A key was not found although enough of its holders answered: has it been there all the time since it was asked for? */
+void skep_lab_promises_missed(struct skep_lab_run *run, const struct skep_dht_id *key,
+                              double asked_unix_s);
 /** Everybody has stopped: does all come to rest? */
 void skep_lab_promises_at_rest(struct skep_lab_run *run);
 

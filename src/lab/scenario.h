@@ -20,8 +20,11 @@ struct skep_lab_scenario {
     struct skep_sim_faults faults;
     uint32_t
         dead_ppm; /* of the full members: silent from the start, and still in everybody's table */
-    uint64_t skew_us;    /* wall clocks are wrong by up to so much, either way */
-    uint32_t client_ppm; /* of all members: cannot be reached, hold nothing, but serve experts */
+    uint32_t slow_ppm; /* stragglers: their answers leave so much later: */
+    uint64_t slow_us;
+    uint32_t malicious_ppm; /* of all members; each with a vice of malice.h, drawn */
+    uint64_t skew_us;       /* wall clocks are wrong by up to so much, either way */
+    uint32_t client_ppm;    /* of all members: cannot be reached, hold nothing, but serve experts */
 
     /* searches */
     size_t queries, searchers, beam_size;
@@ -30,6 +33,8 @@ struct skep_lab_scenario {
     size_t keys_max;              /* exact: keys asked for at most; 0: no bound of its own */
     bool normal_scores;           /* else uniform in [0, 1) */
     bool keep_caches;             /* else every search starts cold */
+    size_t guess_keys;            /* keys asked for on a guess at most, a search */
+    bool one_hop;                 /* the searchers know everybody */
     struct skep_dht_options node; /* of every member; the searchers' is the same */
 
     /* time passes: 0: it does not, and the searches follow one another */
@@ -53,12 +58,14 @@ struct skep_lab_report {
     /* how it was built */
     uint64_t joins_failed;
     struct skep_lab_samples table_nodes; /* of full members, at the start of the searches */
+    struct skep_lab_samples rtt_us;      /* of pairs of members, drawn */
+    uint64_t one_hop_bytes;              /* of one searcher's table */
 
     /* searches */
     uint64_t searches, unanswered, claimed_exact, timed_out,
         late;                   /* late: answered after their budget */
     uint64_t hits, hits_wanted; /* experts found that are among the best, of so many */
-    struct skep_lab_samples latency_us, rounds, calls, keys;
+    struct skep_lab_samples latency_us, rounds, calls, keys, guessed;
     struct skep_lab_samples
         gap_micro; /* the bound's height above the worst expert of the answer, in millionths of a score; 0: exact */
 
@@ -73,7 +80,7 @@ struct skep_lab_report {
     struct skep_lab_traffic {
         uint64_t calls, lost, timeouts, handshakes, bytes;
     } net; /* during the searches */
-    uint64_t events, virtual_us;
+    uint64_t events, virtual_us, digest;
     char wrong[SKEP_LAB_WRONG_MAX]; /* the first promise that was broken; empty: none was */
 };
 

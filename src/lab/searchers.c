@@ -30,6 +30,7 @@ struct searcher {
     bool locating;
     size_t expert;
     uint32_t server;
+    double asked_unix_s;
 };
 
 static struct skep_dht *dht_of(const struct searcher *w)
@@ -81,7 +82,7 @@ static void free_rows(const struct skep_mem *mem, double **rows, size_t dims)
 /* Can no record have gone missing? Not while all stand still, nobody is dead, and every record reached all of its holders. */
 static bool is_complete(const struct skep_lab_scenario *s)
 {
-    return s->duration_us == 0 && s->dead_ppm == 0 && (!s->real || s->faults.loss_ppm == 0);
+    return !s->real && s->duration_us == 0 && s->dead_ppm == 0 && s->malicious_ppm == 0;
 }
 
 /* Is the answer what it says it is? */
@@ -231,7 +232,7 @@ static void look_for_it(struct searcher *w)
     size_t len = skep_lab_world_uid(&w->run->world, w->expert, text);
 
     if (skep_dht_id_from_str(&key, skep_bytes_of(text, len)) == 0)
-        skep_lab_promises_missed(w->run, &key);
+        skep_lab_promises_missed(w->run, &key, w->asked_unix_s);
 }
 
 static void on_located(struct skep_locate *locate, int rc)
@@ -267,6 +268,7 @@ static void start_locating(struct searcher *w)
     uid = skep_bytes_of(text, skep_lab_world_uid(&run->world, w->expert, text));
     w->locate = (struct skep_locate){.done = on_located};
     w->locating = true;
+    w->asked_unix_s = skep_lab_swarm_unix_s(&run->swarm);
     if (skep_locate_start(&w->locate, dht_of(w), &uid, 1, NULL, NULL, 0) < 0)
         w->locating = false;
 }
@@ -299,8 +301,10 @@ static int add_searcher(struct skep_lab_run *run, struct searcher *w, size_t ind
 {
     const struct skep_lab_scenario *s = run->scenario;
     struct skep_beam_options options;
-    int rc = skep_lab_swarm_add(&run->swarm, &s->node, SKEP_LAB_CLIENT, &w->member);
+    struct skep_dht_options node = s->node;
+    int rc;
 
+    rc = skep_lab_swarm_add(&run->swarm, &node, SKEP_LAB_CLIENT, &w->member);
     if (rc < 0)
         return rc;
     w->run = run;

@@ -77,7 +77,7 @@ static void live(struct server *s)
 {
     const struct skep_sim_session *session = &s->run->scenario->session;
 
-    if (session->median_us > 0)
+    if (session->median_us > 0 && !s->run->swarm.members[s->member].malice)
         skep_env_after(&s->run->swarm.clock.env, &s->session_timer,
                        skep_sim_session_us(&s->run->prng, session));
 }
@@ -112,7 +112,9 @@ static int name_experts(struct server *s)
     const struct skep_lab_world *world = &s->run->world;
     size_t owners = s->run->scenario->nodes;
 
-    s->uid_count = world->count / owners + (s->slot < world->count % owners);
+    s->uid_count = s->run->swarm.members[s->member].malice
+                       ? 0
+                       : world->count / owners + (s->slot < world->count % owners);
     s->uids = skep_mem_alloc(s->run->mem, (s->uid_count + 1) * sizeof *s->uids);
     s->texts = skep_mem_alloc(s->run->mem, (s->uid_count + 1) * SKEP_LAB_UID_MAX);
     if (!s->uids || !s->texts)

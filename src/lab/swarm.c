@@ -40,8 +40,10 @@ void skep_lab_swarm_fini(struct skep_lab_swarm *swarm)
 {
     while (!skep_list_empty(&swarm->joining))
         free_joining(SKEP_LIST_ITEM(swarm->joining.next, struct joining, entry));
-    for (size_t i = 0; i < swarm->count; i++)
+    for (size_t i = 0; i < swarm->count; i++) {
         skep_dht_free(swarm->members[i].dht);
+        skep_lab_malice_free(swarm->members[i].malice);
+    }
     for (size_t i = 0; i < swarm->count; i++)
         skep_mem_free(swarm->mem, swarm->members[i].env);
     skep_sim_net_free(swarm->net);
@@ -103,8 +105,14 @@ int skep_lab_swarm_add(struct skep_lab_swarm *swarm, const struct skep_dht_optio
     member.id = own.node_id;
     if (role == SKEP_LAB_CLIENT)
         skep_sim_net_set_reachable(swarm->net, skep_sim_net_index(member.rpc), false);
-    rc = draw_clock(swarm, &member);
-    if (rc == 0)
+    if (role == SKEP_LAB_MALICIOUS)
+        rc = skep_lab_malice_new(
+            &member.malice, &swarm->clock.env, member.rpc, &member.id,
+            (enum skep_lab_vice)skep_prng_below(&swarm->prng, SKEP_LAB_VICE_COUNT),
+            skep_prng_u64(&swarm->prng));
+    else
+        rc = draw_clock(swarm, &member);
+    if (rc == 0 && role != SKEP_LAB_MALICIOUS)
         rc = skep_dht_new(&member.dht, member.env ? &member.env->env : &swarm->clock.env,
                           member.rpc, &own);
     *out = (uint32_t)swarm->count;
@@ -209,11 +217,25 @@ static void on_again(struct skep_timer *timer)
         try_again(j);
 }
 
+/* Who lies becomes known as others do. */
+static void greet(struct skep_lab_swarm *swarm, struct skep_lab_malice *malice)
+{
+    uint32_t via = skep_lab_swarm_any(swarm);
+
+    if (via != SKEP_LAB_NOBODY)
+        skep_lab_malice_greet(malice, &swarm->members[via].rpc->self);
+}
+
 int skep_lab_swarm_join(struct skep_lab_swarm *swarm, uint32_t member,
                         void (*joined)(void *user, uint32_t member), void *user)
 {
-    struct joining *j = skep_mem_zalloc(swarm->mem, 1, sizeof *j);
+    struct joining *j;
 
+    if (swarm->members[member].malice) {
+        greet(swarm, swarm->members[member].malice);
+        return 0;
+    }
+    j = skep_mem_zalloc(swarm->mem, 1, sizeof *j);
     if (!j)
         return SKEP_ENOMEM;
     *j = (struct joining){.join = {.done = on_joined},

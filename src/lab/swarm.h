@@ -5,15 +5,17 @@
 
 #include "base/list.h"
 #include "dht/node.h"
+#include "lab/malice.h"
 #include "sim/sim_rpc.h"
 
 #define SKEP_LAB_NOBODY UINT32_MAX
 
-enum skep_lab_role { SKEP_LAB_FULL, SKEP_LAB_CLIENT };
+enum skep_lab_role { SKEP_LAB_FULL, SKEP_LAB_CLIENT, SKEP_LAB_MALICIOUS };
 
 struct skep_lab_member {
     struct skep_rpc *rpc;
-    struct skep_dht *dht;     /* NULL: it is dead */
+    struct skep_dht *dht; /* NULL: it is dead, or malicious */
+    struct skep_lab_malice *malice;
     struct skep_sim_env *env; /* NULL: its clock is right */
     struct skep_dht_id id;
     enum skep_lab_role role;
