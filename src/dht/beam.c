@@ -112,6 +112,23 @@ static bool settle_names(struct skep_dht_lookup *l, struct skep_dht_lookup_key *
     return true;
 }
 
+/* One behind the beam falls off: the farthest, by preference of those whose answer is not still to come. It must not be kept for that alone: else a few silent nodes would keep
+ * all nearer ones out. */
+static void make_room(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint64_t head,
+                      const struct skep_dht_id *id)
+{
+    size_t victim = key->count - 1;
+
+    for (size_t i = key->count; i-- > l->beam && nearer(l, key, head, id, &key->beam[i]);)
+        if (key->beam[i].state == SKEP_DHT_CAND_NEW ||
+            key->beam[i].state == SKEP_DHT_CAND_ANSWERED) {
+            victim = i;
+            break;
+        }
+    key->dropped = true;
+    take_out(key, &key->beam[victim]);
+}
+
 bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
                    const struct skep_dht_id *id, const struct skep_peer_id *peer, uint32_t via)
 {
@@ -136,16 +153,9 @@ bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
     if (node == SKEP_DHT_NO_NODE || l->nodes[node].failed ||
         !settle_names(l, key, head, id, &l->nodes[node].peer))
         return false;
+    if (key->count == l->beam_cap)
+        make_room(l, key, head, id);
     at = key->count;
-    if (key->count == l->beam_cap) {
-        /* The farthest falls off, unless its answer is still to come. */
-        if (key->beam[key->count - 1].state != SKEP_DHT_CAND_NEW &&
-            key->beam[key->count - 1].state != SKEP_DHT_CAND_ANSWERED)
-            return false;
-        key->dropped = true;
-        key->count--;
-        at--;
-    }
     while (at > 0 && nearer(l, key, head, id, &key->beam[at - 1]))
         at--;
     memmove(key->beam + at + 1, key->beam + at, (key->count - at) * sizeof *key->beam);

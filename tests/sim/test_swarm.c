@@ -3,6 +3,8 @@
  * a failure prints the line that replays it. SKEP_SEED=n runs n alone, SKEP_SEEDS=n the first n. */
 #include "sim/swarm.h"
 
+#include "dht/node_internal.h"
+
 enum { NODES = 400, KEYS = 200 };
 
 static struct swarm swarm;
@@ -118,6 +120,44 @@ static void values_are_stored_and_found_though_messages_are_lost(void **state)
     }
 }
 
+/* Of the five nodes nearest to a node, how many are not in its table? */
+static size_t neighbours_unknown(uint32_t node)
+{
+    const struct skep_dht_id *id = &swarm.dht[node]->node_id;
+    size_t unknown = 0;
+
+    for (uint32_t i = 0; i < swarm.count; i++) {
+        size_t nearer = 0;
+
+        if (!swarm.dht[i] || i == node)
+            continue;
+        for (uint32_t j = 0; j < swarm.count; j++)
+            nearer += swarm.dht[j] && j != node &&
+                      skep_dht_id_nearer(id, &swarm.dht[j]->node_id, &swarm.dht[i]->node_id) < 0;
+        unknown += nearer < 5 && !skep_routing_get(&swarm.dht[node]->table, &swarm.dht[i]->node_id);
+    }
+    return unknown;
+}
+
+/* The silent are named to it by all, and none of them may keep a nearer one out of its search. */
+static void newcomers_find_their_neighbours_though_a_fifth_of_the_nodes_are_silent(void **state)
+{
+    (void)state;
+    for (uint64_t s = test_seed_first(); s < test_seed_end(1); s++) {
+        size_t unknown = 0;
+
+        begin(s, NODES, NULL);
+        for (size_t i = 0; i < NODES / 5; i++)
+            swarm_kill(&swarm, some_node());
+        swarm_grow(&swarm, 20, NULL);
+        skep_sim_clock_run_for(&swarm.clock, 20 * SKEP_SIM_SECOND);
+        for (uint32_t i = NODES; i < swarm.count; i++)
+            unknown += neighbours_unknown(i);
+        SIM_CHECK(unknown <= 1);
+        swarm_fini(&swarm);
+    }
+}
+
 /* One node dies without a word; others join as the minutes pass. */
 static void lose_one(struct skep_sim_churn *churn)
 {
@@ -186,6 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_found_after_a_fifth_of_the_nodes_died),
         cmocka_unit_test(values_are_stored_and_found_though_messages_are_lost),
+        cmocka_unit_test(newcomers_find_their_neighbours_though_a_fifth_of_the_nodes_are_silent),
         cmocka_unit_test(values_stay_findable_under_churn),
         cmocka_unit_test(the_same_seed_is_the_same_run_and_another_is_not),
     };
