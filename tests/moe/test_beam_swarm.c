@@ -304,7 +304,7 @@ static void searches_go_on_while_nodes_die_and_end_by_their_deadline(void **stat
 static void silent_nodes_stall_a_search_for_a_few_round_trips_not_for_their_timeout(void **state)
 {
     enum { MANY = 100, SEARCHES = 30, RTT_US = 50000 };
-    static const struct skep_sim_faults even = {.rtt_us_min = RTT_US, .rtt_us_max = RTT_US};
+    static const struct skep_sim_faults even = {.latency = {.median_us = RTT_US}};
     static const uint32_t sizes[] = {SIZE, SIZE, SIZE};
     static struct swarm swarm;
     float numbers[3][SIZE];

@@ -8,7 +8,7 @@ static struct swarm swarm;
 
 static uint64_t rtt_of(uint32_t a, uint32_t b)
 {
-    return skep_sim_faults_rtt_us(skep_sim_net_faults(swarm.net), swarm.seed, a, b);
+    return skep_sim_latency_us(&skep_sim_net_faults(swarm.net)->latency, swarm.seed, a, b);
 }
 
 static bool holds(uint32_t node, const char *text)
@@ -68,7 +68,9 @@ static uint32_t begin(uint64_t seed, size_t nodes, const struct skep_sim_faults 
 }
 
 static const struct skep_sim_faults far_and_near = {
-    .rtt_us_min = 10000, .rtt_us_max = 100000, .handshake_rounds = 3};
+
+    .latency = {.kind = SKEP_SIM_UNIFORM, .min_us = 10000, .max_us = 100000},
+    .handshake_rounds = 3};
 
 /* ---- the first ask ---- */
 
@@ -151,8 +153,7 @@ static void many_keys_of_a_small_swarm_take_few_requests(void **state)
 
 /* ---- the slow ---- */
 
-static const struct skep_sim_faults even = {
-    .rtt_us_min = 50000, .rtt_us_max = 50000, .handshake_rounds = 3};
+static const struct skep_sim_faults even = {.latency = {.median_us = 50000}, .handshake_rounds = 3};
 
 /* What a request for one key takes until it is overdue, and until it is late. */
 #define OVERDUE_US (50000 * 3 / 2 + 5000 + 200)
