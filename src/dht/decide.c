@@ -13,6 +13,8 @@ enum { MARGIN = 3 };
 /* Of so many that are looked at one may be silent, of so many likely holders one overdue. */
 #define ONE_SILENT_OF 4
 #define ONE_OVERDUE_OF 4
+/* How many nodes a guess asks at most. */
+#define SHALLOW_ASKS 4
 
 static size_t replicas(const struct skep_dht_lookup *l)
 {
@@ -103,10 +105,21 @@ static bool answers_agree(const struct skep_dht_lookup *l, const struct skep_dht
     return true;
 }
 
+/* A guess has cost enough: a likely holder has answered and had none, or it is not easily had. */
+static bool is_guessed_out(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
+{
+    for (size_t i = 0; i < key->count && i < replicas(l); i++)
+        if (key->beam[i].state == SKEP_DHT_CAND_ANSWERED)
+            return true;
+    return key->in_flight == 0 && key->asks >= SHALLOW_ASKS;
+}
+
 bool skep_lookup_is_settled(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
 {
-    size_t count = l->exhaustive ? 0 : nearest_answered(l, key);
+    size_t count = l->exhaustive || key->shallow ? 0 : nearest_answered(l, key);
 
+    if (key->shallow)
+        return is_guessed_out(l, key);
     return count > 0 &&
            skep_swarm_expected(l->swarm_size, key->beam[count - 1].head) <=
                SPARSE * (double)count &&

@@ -26,7 +26,7 @@ struct get {
     struct skep_timer deadline;
     double sufficient_unix_s;
     skep_dht_judge *believes;
-    size_t count, left;
+    size_t count, left, guesses;
     unsigned busy; /* callbacks under way */
     bool dead;     /* cancelled from inside one */
     bool no_local, is_refresh;
@@ -165,6 +165,7 @@ static void on_deadline(struct skep_timer *timer)
         drop_expired(&w->key->best, skep_env_unix_s(g->dht->env));
         if (w->key->best)
             value = skep_dht_stripped(g->dht, &w->key->id, w->key->best);
+        g->owner->rounds = w->key->rounds;
         leave(g, w, false); /* answers under way still warm the cache */
         there = deliver(g, i, value, false);
         skep_dht_value_unref(value);
@@ -291,6 +292,7 @@ static void pay(struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key
     struct search *search = l->user;
     struct skep_dht_cost *cost = &g->owner->cost;
 
+    g->owner->rounds = key->rounds;
     cost->rounds = SKEP_MAX(cost->rounds, key->rounds);
     if (search->origin == g)
         cost->calls = l->cost.calls;
@@ -397,6 +399,11 @@ static void wait_for(struct waiter *w, struct skep_dht_lookup *l, struct skep_dh
     skep_list_push_back(&key->waiters, &w->entry);
 }
 
+static bool is_guess(const struct get *g, const struct waiter *w)
+{
+    return (size_t)(w - g->waiters) >= g->count - g->guesses;
+}
+
 /* Somebody searches for this key already, for something at least as late, and believes the same? */
 static bool share(struct get *g, struct waiter *w, const struct skep_dht_id *id)
 {
@@ -408,6 +415,7 @@ static bool share(struct get *g, struct waiter *w, const struct skep_dht_id *id)
     if (!key || key->sufficient_unix_s < g->sufficient_unix_s || key->believes != g->believes)
         return false;
     wait_for(w, key->lookup, key);
+    key->shallow = key->shallow && is_guess(g, w);
     skep_dht_value_unref(w->home); /* the search has it, too */
     w->home = NULL;
     return true;
@@ -456,6 +464,7 @@ static int search_for(struct get *g, const struct skep_dht_id *keys, const uint3
         key->lookup = l;
         key->sufficient_unix_s = g->sufficient_unix_s;
         key->believes = g->believes;
+        key->shallow = is_guess(g, w);
         key->best = w->home;
         w->home = NULL;
         wait_for(w, l, key);
@@ -507,6 +516,7 @@ static void deliver_home(struct get *g, const struct skep_dht_id *keys)
             continue;
         value = g->waiters[i].home;
         g->waiters[i].home = NULL;
+        g->owner->rounds = 0;
         bare = skep_dht_stripped(g->dht, &keys[i], value);
         skep_dht_value_unref(value);
         there = deliver(g, i, bare, bare != NULL);
@@ -535,6 +545,7 @@ static int start(struct skep_dht *dht, struct skep_dht_get *owner, const struct 
     g->count = g->left = count;
     g->deadline.fire = on_deadline;
     g->is_refresh = is_refresh;
+    g->guesses = SKEP_MIN(options->guesses, count);
     g->no_local = options->no_local;
     g->believes = options->believes;
     g->sufficient_unix_s = options->sufficient_expiration_unix_s;
@@ -573,4 +584,13 @@ int skep_dht_get_start_refresh(struct skep_dht *dht, struct skep_dht_get *get,
                                const struct skep_dht_get_options *options)
 {
     return start(dht, get, keys, count, options, true);
+}
+
+void skep_dht_get_insist(struct skep_dht *dht, struct skep_dht_get *get, size_t index)
+{
+    struct get *g = get->op.state ? SKEP_CONTAINER_OF(get->op.state, struct get, head) : NULL;
+
+    (void)dht;
+    if (g && g->waiters[index].key)
+        g->waiters[index].key->shallow = false;
 }

@@ -99,6 +99,7 @@ struct skep_dht_get {
     /** After the last on_value; also from inside skep_dht_get_start() when all keys were found at home. */
     void (*done)(struct skep_dht_get *get, int rc);
     struct skep_dht_cost cost; /* filled as it goes */
+    uint32_t rounds;           /* in on_value: the longest chain of requests for this key */
 };
 
 struct skep_dht_get_options {
@@ -109,12 +110,17 @@ struct skep_dht_get_options {
         believes; /* NULL: everything is believed. Else what it does not believe is as if nobody had answered it: it ends no search, displaces nothing, is not cached and not offered to others */
     uint64_t
         deadline_us; /* monotonic; 0: none. Then keys not decided are reported as found at home or NULL, answered false, and done gets SKEP_EDEADLINE */
+    size_t
+        guesses; /* so many of the last keys may well be nobody's: when a likely holder has none, that is all, answered false. They wait for the others */
 };
 
 /** @param keys [count], copied. @return 0; SKEP_ENOMEM, SKEP_ELIMIT. */
 int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get,
                        const struct skep_dht_id *keys, size_t count,
                        const struct skep_dht_get_options *options);
+
+/** A guess that is not decided yet is searched to the end after all. */
+void skep_dht_get_insist(struct skep_dht *dht, struct skep_dht_get *get, size_t index);
 
 /** What storage and cache hold now, without any request; NULL if nothing. Good until the next turn or change. `version` (may be NULL)
  *  is another number whenever that content could differ. */

@@ -125,11 +125,18 @@ static struct skep_dht_candidate *choose(struct skep_dht_lookup *l, struct skep_
     return best;
 }
 
+size_t skep_lookup_workers(const struct skep_dht_lookup *l, bool shallow)
+{
+    size_t workers = SKEP_MAX(l->dht->options.num_workers, 1);
+
+    return shallow ? workers - workers / 4 : workers;
+}
+
 /* Ask as many of the first `reach` candidates as the key may ask now. @return false: it must wait for workers. */
 static bool plan_within(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, size_t reach)
 {
-    size_t width = key->wide ? l->beam : key->eager ? ALPHA : 1;
-    size_t workers = SKEP_MAX(l->dht->options.num_workers, 1);
+    size_t width = key->shallow ? 1 : key->wide ? l->beam : key->eager ? ALPHA : 1;
+    size_t workers = skep_lookup_workers(l, key->shallow);
 
     while (key->in_flight < width && key->asks < SKEP_DHT_LOOKUP_ASKS_MAX) {
         struct skep_dht_candidate *candidate = choose(l, key, reach);

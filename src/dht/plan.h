@@ -26,6 +26,9 @@ uint32_t skep_lookup_wait_us(struct skep_dht_lookup *lookup, uint32_t node);
 uint32_t skep_lookup_holds(const struct skep_dht_lookup *lookup,
                            const struct skep_dht_candidate *candidate, size_t rank);
 
+/** How many requests may be in flight; of guesses less, so that they are never in the way. */
+size_t skep_lookup_workers(const struct skep_dht_lookup *lookup, bool shallow);
+
 /** Look at this key on the next occasion. traverse.c */
 void skep_lookup_make_ready(struct skep_dht_lookup *lookup, struct skep_dht_lookup_key *key);
 

@@ -7,7 +7,8 @@
  *   nodes at once, and to all the rest as soon as an answer names nobody nearer (plan.c);
  * - a request that takes longer than it should does not hold its keys up (patience.h): they go on elsewhere, and its answer counts when it comes;
  * - a key is decided before its whole beam was asked when the nearest few have answered, agree about who is near, and lie as near as in a swarm of the size that
- *   ours seems to have (decide.c). */
+ *   ours seems to have (decide.c);
+ * - a key that is a guess (shallow) comes after the others, asks one node at a time, and is settled by the first likely holder that has none. */
 #ifndef SKEP_DHT_TRAVERSE_H
 #define SKEP_DHT_TRAVERSE_H
 
@@ -56,6 +57,7 @@ struct skep_dht_lookup_key {
     bool deep;    /* the nearest few did not decide it: ask the whole beam */
     bool dropped; /* there are candidates beyond the far end */
     bool queued, finished;
+    bool shallow; /* a guess: the first likely holder that has none settles it */
 
     struct skep_list waiters; /* get.c */
     struct skep_dht_value *best;
