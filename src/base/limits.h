@@ -137,6 +137,7 @@ enum {
     SKEP_BEAM_CACHE_BYTES = 64 << 20, /* decoded records that a searcher keeps */
     SKEP_BEAM_GET_KEYS_MAX = 16384,   /* prefixes asked for in one get */
     SKEP_BEAM_AHEAD_MAX = 1024,       /* first indices that one example asks for at once */
+    SKEP_BEAM_GUESS_KEYS_MAX = 4096,  /* prefixes that one search asks for on a guess */
     SKEP_BEAM_LEFT_GETS_MAX =
         64, /* gets that go on after their search has ended; the oldest is cancelled */
     SKEP_BEAM_MARK_STORES_MAX =

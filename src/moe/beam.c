@@ -278,6 +278,10 @@ static int start_ranking(struct skep_search *user, struct skep_beam *beam, enum 
         return give_up(s, rc);
     s->exact = options->exact;
     s->keys_max = options->keys_max;
+    /* Who counts the keys of an exact search wants none wasted. */
+    if (kind == FIND_BEST && (!s->exact || s->keys_max == 0))
+        s->guess_keys_max =
+            SKEP_MIN(options->guess_keys_max, SKEP_BEAM_GUESS_KEYS_MAX / scores->examples);
     s->example_count = scores->examples;
     s->examples = skep_arena_alloc(&s->arena, s->example_count, sizeof *s->examples);
     s->sizes = sizes = skep_arena_alloc(&s->arena, grid->dims, sizeof *sizes);
@@ -481,6 +485,7 @@ void skep_search_end(struct search *s, int rc)
     if (rc == 0)
         skep_frontier_write_marks(s);
     user->stats.looked_up = s->slot_count - 1;
+    user->stats.cost.rounds = s->rounds;
     user->stats.dropped = dropped_since(&beam->tree.dropped, &s->dropped_before);
     user->stats.elapsed_us = skep_env_now_us(beam->env) - s->started_us;
     skep_frontier_release(s);

@@ -68,6 +68,8 @@ struct skep_beam_prefix {
 struct skep_beam_stats {
     struct skep_dht_cost cost; /* rounds, calls and keys that went over the network */
     uint32_t gets;             /* multi-gets that this took */
+    uint32_t guessed;          /* prefixes asked for before it was known that they are there … */
+    uint32_t guesses_used;     /* … and that were, and were needed */
     uint32_t looked_up;        /* prefixes looked at, at home or in the network */
     uint32_t marked;           /* negative marks written */
     uint64_t elapsed_us;
@@ -92,7 +94,9 @@ struct skep_search_options {
     size_t beam_size;
     bool exact; /* the true best, not those that a beam comes by */
     size_t
-        keys_max; /* exact: prefixes asked for at most, the beam's counted; 0: SKEP_EXACT_KEYS_MAX */
+        keys_max; /* exact: prefixes asked for at most, the beam's counted, and none guessed; 0: SKEP_EXACT_KEYS_MAX, guesses not counted */
+    size_t
+        guess_keys_max; /* prefixes asked for on a guess at most, for each example; SKEP_BEAM_GUESS_KEYS_MAX for all. Changes nothing in the answer */
     uint64_t
         deadline_us; /* monotonic; 0: none. After it the search goes on with the local cache alone; queries under way go on and warm it */
 };

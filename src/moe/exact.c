@@ -157,6 +157,7 @@ static int take(struct pass *p, struct open *o)
     struct slot *slot = &p->s->slots[o->item.slot];
     int rc;
 
+    skep_frontier_used(p->s, o->item.slot);
     o->item.found = slot->found;
     if (!slot->found || slot->found->count == 0) {
         slot->marked = !slot->found || !slot->found->marked;
@@ -184,7 +185,7 @@ static int ask(struct pass *p, const struct open *o)
     struct search *s = p->s;
     size_t keys_max = s->keys_max > 0 ? s->keys_max : SKEP_EXACT_KEYS_MAX;
 
-    if (s->slots[o->item.slot].state == SLOT_UNKNOWN) {
+    if (s->slots[o->item.slot].state < SLOT_WANTED) {
         int rc;
 
         if (s->keys >= SKEP_MIN(keys_max, (size_t)SKEP_EXACT_KEYS_MAX))

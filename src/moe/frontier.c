@@ -11,7 +11,7 @@ struct fetch {
     struct skep_beam *beam;
     struct search *search; /* NULL: left to itself */
     struct skep_list link;
-    bool leads; /* of the gets of one round the one that counts its rounds */
+    uint32_t rounds; /* that the search had waited for when it began */
     size_t count;
     uint32_t *slots;
     struct skep_dht_id ids[];
@@ -147,30 +147,66 @@ uint32_t skep_frontier_prefix(struct search *s, skep_bytes prefix, bool *fresh)
 
 void skep_frontier_need(struct search *s, uint32_t slot)
 {
-    if (s->slots[slot].needed || s->slots[slot].state >= SLOT_KNOWN)
-        return;
-    s->slots[slot].needed = true;
-    s->needed++;
+    if (s->slots[slot].state >= SLOT_KNOWN)
+        skep_frontier_used(s, slot);
+    else if (!s->slots[slot].needed) {
+        s->slots[slot].needed = true;
+        s->needed++;
+    }
+}
+
+void skep_frontier_used(struct search *s, uint32_t slot)
+{
+    struct slot *at = &s->slots[slot];
+
+    s->rounds = SKEP_MAX(s->rounds, at->rounds);
+    s->user->stats.guesses_used += at->guessed && at->state == SLOT_KNOWN;
+    at->guessed = false;
+}
+
+static int list_add(struct search *s, struct slot_list *list, uint32_t slot)
+{
+    if (list->count == list->cap) {
+        size_t cap = SKEP_MAX((size_t)SLOTS_MIN, list->cap * 2);
+        uint32_t *slots = skep_arena_alloc(&s->arena, cap, sizeof *slots);
+
+        if (!slots)
+            return SKEP_ENOMEM;
+        if (list->count > 0)
+            memcpy(slots, list->slots, list->count * sizeof *slots);
+        list->slots = slots;
+        list->cap = cap;
+    }
+    list->slots[list->count++] = slot;
+    return 0;
+}
+
+int skep_frontier_guess(struct search *s, uint32_t slot)
+{
+    if (s->slots[slot].state != SLOT_UNKNOWN)
+        return 0;
+    if (list_add(s, &s->guesses, slot) < 0)
+        return SKEP_ENOMEM;
+    s->slots[slot].state = SLOT_GUESSED;
+    return 0;
 }
 
 int skep_frontier_want(struct search *s, uint32_t slot)
 {
-    if (s->slots[slot].state != SLOT_UNKNOWN)
-        return 0;
-    if (s->wanted_count == s->wanted_cap) {
-        size_t cap = SKEP_MAX((size_t)SLOTS_MIN, s->wanted_cap * 2);
-        uint32_t *wanted = skep_arena_alloc(&s->arena, cap, sizeof *wanted);
+    struct slot *at = &s->slots[slot];
 
-        if (!wanted)
-            return SKEP_ENOMEM;
-        if (s->wanted_count > 0)
-            memcpy(wanted, s->wanted, s->wanted_count * sizeof *wanted);
-        s->wanted = wanted;
-        s->wanted_cap = cap;
-    }
-    s->slots[slot].state = SLOT_WANTED;
+    if (at->state >= SLOT_WANTED)
+        return 0;
     s->keys++;
-    s->wanted[s->wanted_count++] = slot;
+    if (at->state == SLOT_GUESSED) {
+        at->state = SLOT_ASKED;
+        skep_dht_get_insist(s->beam->dht, &at->fetch->get, at->place);
+        return 0;
+    }
+    /* The lists first: a slot that is in none would never be decided. */
+    if (list_add(s, at->state == SLOT_EARLY ? &s->early : &s->wanted, slot) < 0)
+        return SKEP_ENOMEM;
+    at->state = SLOT_WANTED;
     return 0;
 }
 
@@ -180,7 +216,24 @@ static void decide(struct search *s, struct slot *slot, enum slot_state state)
     if (slot->needed) {
         slot->needed = false;
         s->needed--;
+        skep_frontier_used(s, (uint32_t)(slot - s->slots));
     }
+}
+
+void skep_frontier_settle(struct search *s)
+{
+    for (size_t i = 0; i < s->early.count; i++)
+        decide(s, &s->slots[s->early.slots[i]], SLOT_KNOWN);
+    s->early.count = 0;
+}
+
+/* A get has come to its end, or never began, without an answer for this one. */
+static void give_up(struct search *s, struct slot *slot)
+{
+    if (slot->state == SLOT_GUESSED)
+        slot->state = SLOT_UNKNOWN;
+    else
+        decide(s, slot, SLOT_UNANSWERED);
 }
 
 /* ---- gets ---- */
@@ -189,6 +242,12 @@ static void go_on(struct search *s)
 {
     if (!s->running && (s->needed == 0 || s->rc < 0))
         skep_search_run(s);
+}
+
+/* Else it was given up as a guess, and asked for again since. */
+static bool is_asked_by(const struct slot *slot, const struct fetch *fetch)
+{
+    return (slot->state == SLOT_ASKED || slot->state == SLOT_GUESSED) && slot->fetch == fetch;
 }
 
 static void on_value(struct skep_dht_get *get, size_t index, const struct skep_dht_value *value,
@@ -201,8 +260,9 @@ static void on_value(struct skep_dht_get *get, size_t index, const struct skep_d
     if (!s)
         return;
     slot = &s->slots[fetch->slots[index]];
-    if (slot->state != SLOT_ASKED)
+    if (!is_asked_by(slot, fetch))
         return;
+    slot->rounds = (uint16_t)SKEP_MIN(fetch->rounds + get->rounds, (uint32_t)UINT16_MAX);
     if (value) {
         int rc =
             skep_prefix_tree_learn(&s->beam->tree, slot->node, value, s->now_unix_s, &slot->found);
@@ -211,7 +271,12 @@ static void on_value(struct skep_dht_get *get, size_t index, const struct skep_d
             s->rc = rc;
         answered = rc == 0;
     }
-    decide(s, slot, answered ? SLOT_KNOWN : SLOT_UNANSWERED);
+    if (answered && slot->state == SLOT_GUESSED)
+        slot->state = SLOT_EARLY;
+    else if (answered)
+        decide(s, slot, SLOT_KNOWN);
+    else
+        give_up(s, slot);
     go_on(s);
 }
 
@@ -221,8 +286,6 @@ static void account(struct search *s, const struct fetch *fetch)
 
     sum->calls += fetch->get.cost.calls;
     sum->keys += fetch->get.cost.keys;
-    if (fetch->leads)
-        sum->rounds += fetch->get.cost.rounds;
 }
 
 static void on_done(struct skep_dht_get *get, int rc)
@@ -234,8 +297,8 @@ static void on_done(struct skep_dht_get *get, int rc)
     if (s) {
         account(s, fetch);
         for (size_t i = 0; i < fetch->count; i++) {
-            if (s->slots[fetch->slots[i]].state == SLOT_ASKED)
-                decide(s, &s->slots[fetch->slots[i]], SLOT_UNANSWERED);
+            if (is_asked_by(&s->slots[fetch->slots[i]], fetch))
+                give_up(s, &s->slots[fetch->slots[i]]);
         }
         if (rc == SKEP_ECANCELED || rc == SKEP_ENOMEM)
             s->rc = rc;
@@ -247,11 +310,14 @@ static void on_done(struct skep_dht_get *get, int rc)
         go_on(s);
 }
 
-static int start_fetch(struct search *s, const uint32_t *slots, size_t count, bool leads)
+/* The slots of one get: wanted ones, then guesses. */
+static int start_fetch(struct search *s, const uint32_t *wanted, size_t wanted_count,
+                       const uint32_t *guesses, size_t guess_count)
 {
     struct skep_beam *beam = s->beam;
+    size_t count = wanted_count + guess_count;
     struct fetch *fetch =
-        skep_mem_alloc(beam->mem, sizeof *fetch + count * (sizeof *fetch->ids + sizeof *slots));
+        skep_mem_alloc(beam->mem, sizeof *fetch + count * (sizeof *fetch->ids + sizeof *wanted));
     int rc;
 
     if (!fetch)
@@ -259,25 +325,34 @@ static int start_fetch(struct search *s, const uint32_t *slots, size_t count, bo
     *fetch = (struct fetch){.get = {.on_value = on_value, .done = on_done},
                             .beam = beam,
                             .search = s,
-                            .leads = leads,
+                            .rounds = s->rounds,
                             .count = count};
     fetch->slots =
         (uint32_t *)(void *)(fetch->ids + count); /* ids are 20 bytes, so this is aligned */
     for (size_t i = 0; i < count; i++) {
-        fetch->slots[i] = slots[i];
-        fetch->ids[i] = s->slots[slots[i]].node->id;
-        s->slots[slots[i]].state = SLOT_ASKED;
+        struct slot *slot;
+
+        fetch->slots[i] = i < wanted_count ? wanted[i] : guesses[i - wanted_count];
+        slot = &s->slots[fetch->slots[i]];
+        fetch->ids[i] = slot->node->id;
+        slot->fetch = fetch;
+        slot->place = (uint32_t)i;
+        slot->guessed = i >= wanted_count;
+        if (!slot->guessed)
+            slot->state = SLOT_ASKED;
     }
     skep_list_push_back(&s->fetches, &fetch->link);
     s->user->stats.gets++;
+    s->user->stats.guessed += (uint32_t)guess_count;
     rc = skep_dht_get_start(beam->dht, &fetch->get, fetch->ids, count,
-                            &(struct skep_dht_get_options){.believes = skep_successors_believe});
+                            &(struct skep_dht_get_options){.believes = skep_successors_believe,
+                                                           .guesses = guess_count});
     if (rc == 0)
         return 0; /* it may be over, and gone */
     skep_list_remove(&fetch->link);
-    skep_mem_free(beam->mem, fetch);
     for (size_t i = 0; i < count; i++)
-        decide(s, &s->slots[slots[i]], SLOT_UNANSWERED);
+        give_up(s, &s->slots[fetch->slots[i]]);
+    skep_mem_free(beam->mem, fetch);
     return rc == SKEP_ENOMEM ? rc : 0; /* anything else: the node is too busy to ask */
 }
 
@@ -285,10 +360,16 @@ int skep_frontier_ask(struct search *s)
 {
     int rc = 0;
 
-    for (size_t at = 0; at < s->wanted_count && rc == 0; at += SKEP_BEAM_GET_KEYS_MAX)
-        rc = start_fetch(s, s->wanted + at,
-                         SKEP_MIN(s->wanted_count - at, (size_t)SKEP_BEAM_GET_KEYS_MAX), at == 0);
-    s->wanted_count = 0;
+    for (size_t at = 0; at < s->wanted.count && rc == 0; at += SKEP_BEAM_GET_KEYS_MAX) {
+        size_t count = SKEP_MIN(s->wanted.count - at, (size_t)SKEP_BEAM_GET_KEYS_MAX);
+        size_t room = SKEP_BEAM_GET_KEYS_MAX - count;
+
+        while (s->guesses.count > room) /* there are other things to do */
+            s->slots[s->guesses.slots[--s->guesses.count]].state = SLOT_UNKNOWN;
+        rc = start_fetch(s, s->wanted.slots + at, count, s->guesses.slots, s->guesses.count);
+        s->guesses.count = 0;
+    }
+    s->wanted.count = 0;
     return rc;
 }
 
@@ -322,11 +403,13 @@ static void leave_fetches(struct search *s)
 int skep_frontier_leave(struct search *s)
 {
     leave_fetches(s);
-    s->wanted_count = 0;
+    s->wanted.count = s->guesses.count = 0;
     for (uint32_t i = 0; i < s->slot_count; i++) {
         struct slot *slot = &s->slots[i];
         int rc;
 
+        if (slot->state == SLOT_EARLY)
+            slot->state = SLOT_KNOWN;
         if (slot->state >= SLOT_KNOWN)
             continue;
         rc = skep_prefix_tree_look(&s->beam->tree, slot->node, s->now_unix_s, &slot->found);

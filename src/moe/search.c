@@ -111,7 +111,7 @@ static int look_ahead(struct search *s, struct example *e)
             continue;
         }
         unknown++;
-        asked |= s->slots[slot].state == SLOT_UNKNOWN;
+        asked |= s->slots[slot].state < SLOT_WANTED;
         rc = skep_frontier_want(s, slot);
         if (rc < 0)
             return rc;
@@ -178,6 +178,7 @@ static int advance_first(struct search *s, struct example *e)
         } else if (!at->found) {
             s->slots[slot].marked = true; /* as hivemind: only where there is nothing at all */
         }
+        skep_frontier_used(s, slot);
         e->consumed += at->state == SLOT_KNOWN;
         e->cursor++;
     }
@@ -325,6 +326,7 @@ static int choose(struct search *s, struct example *e)
 
 static int step_choose(struct search *s)
 {
+    skep_search_learn_deeper(s, s->dim);
     for (size_t i = 0; i < s->example_count; i++) {
         struct example *e = &s->examples[i];
         int rc = 0;
@@ -422,7 +424,10 @@ void skep_search_run(struct search *s)
     while (s->rc == 0 && s->phase != PHASE_ENDED && s->needed == 0) {
         int rc = step(s);
 
-        if (rc == 0 && s->wanted_count > 0)
+        skep_frontier_settle(s);
+        if (rc == 0 && s->wanted.count > 0)
+            rc = skep_search_speculate(s);
+        if (rc == 0)
             rc = skep_frontier_ask(s);
         if (rc < 0 && s->rc == 0)
             s->rc = rc;

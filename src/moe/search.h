@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Inside of a searcher: what beam.c (searchers, starts, results), search.c (the steps of docs/wire.md d.5), frontier.c (which prefixes a search
- * has looked at, and the gets for the others) share.
+ * has looked at, and the gets for the others), speculate.c (which of them to ask for before they are known to be there) share.
  *
  *   INITIAL --every example has its first beam--> CHOOSE --prefixes picked--> FORM --their records are there--> CHOOSE (next dimension) … --> ENDED
  *   … the last dimension --exact mode--> EXACT --nothing that is open can hold a better one--> ENDED
  *   PREFIXES (active successors) --every record is there--> ENDED
- * Each state is left when nothing that it needs is still being asked for; what is asked for ahead of need does not hold it up. */
+ * Each state is left when nothing that it needs is still being asked for; what is asked for ahead of need, and what is guessed, does not hold it up.
+ *
+ * A guess: UNKNOWN --guess--> GUESSED --found, or surely nobody's--> EARLY --wanted--> KNOWN, as if it had been asked for and answered at once
+ *                                     --nothing found so far--> UNKNOWN (asked for properly if it comes to be wanted)
+ *                                     --wanted--> ASKED, and the get is told to look for it to the end
+ * So a search takes the same steps with guesses and without, only sooner, and what is known early never decides between equal scores. */
 #ifndef SKEP_MOE_SEARCH_H
 #define SKEP_MOE_SEARCH_H
 
@@ -16,7 +21,9 @@
 
 enum slot_state {
     SLOT_UNKNOWN,    /* not at home, not asked for yet */
-    SLOT_WANTED,     /* in `wanted` */
+    SLOT_GUESSED,    /* in a get, or in `guesses`, as a guess */
+    SLOT_EARLY,      /* answered, but the search has not come to it yet */
+    SLOT_WANTED,     /* in `wanted` or `early` */
     SLOT_ASKED,      /* in a get */
     SLOT_KNOWN,      /* found, or (NULL) held by nobody */
     SLOT_UNANSWERED, /* too few holders answered, or not in time */
@@ -27,9 +34,14 @@ struct slot {
     uint64_t key;
     struct skep_prefix_node *node;     /* pinned */
     struct skep_moe_successors *found; /* a reference; NULL: none */
+    struct fetch *fetch;               /* GUESSED, ASKED: by this get … */
+    uint32_t place;                    /* … in which it is this one */
     enum slot_state state;
-    bool needed; /* the search cannot go on without it */
-    bool marked; /* a negative mark is to be written, or is there */
+    uint16_t
+        rounds;   /* of its answer: how many requests, each waiting for the one before, led to it */
+    bool needed;  /* the search cannot go on without it */
+    bool marked;  /* a negative mark is to be written, or is there */
+    bool guessed; /* its answer comes of a guess, and was not used yet */
 };
 
 #define SLOT_ROOT 0
@@ -58,6 +70,7 @@ struct example {
     bool complete;
     struct skep_top hits;
     size_t hits_room;
+    size_t guesses; /* asked for so far */
     size_t unanswered;
     bool has_bound;
     double bound;
@@ -88,7 +101,8 @@ struct search {
     bool running, timed_out;
     bool exact;
     size_t keys_max,
-        keys; /* to be asked for at most in the exact mode (0: no bound of its own), and asked for so far */
+        keys; /* to be asked for at most in the exact mode (0: no bound of its own), and asked for so far, guesses apart */
+    size_t guess_keys_max; /* of one example; 0: no guesses */
     int rc;
     size_t beam_size, dims, dim; /* `dim`: that of the coordinates chosen next */
     const uint32_t *sizes;
@@ -99,9 +113,15 @@ struct search {
     /* the frontier */
     struct slot *slots;
     uint32_t slot_count, slot_cap, *table, table_mask;
-    uint32_t *wanted, *asked_prefixes;
-    size_t wanted_count, wanted_cap, asked_prefix_count;
-    size_t needed; /* slots */
+    struct slot_list {
+        uint32_t *slots;
+        size_t count, cap;
+    } wanted, guesses;      /* for the next gets */
+    struct slot_list early; /* wanted, and there already */
+    uint32_t *asked_prefixes;
+    size_t asked_prefix_count;
+    size_t needed;   /* slots */
+    uint32_t rounds; /* the longest chain of requests that it has waited for */
     struct skep_list fetches;
     struct skep_top_item *scratch;
     size_t scratch_room;
@@ -124,7 +144,9 @@ struct skep_beam {
     size_t num_workers;
     uint64_t seed; /* of the slot tables */
     bool density_known;
-    double density;            /* the share of first indices under which there was something */
+    double density; /* the share of first indices under which there was something */
+    /* [d]: of the prefixes of d >= 2 coordinates whose parent has something under it, the share that have, too; 0: not known */
+    double deeper[SKEP_GRID_DIMENSIONS_MAX];
     struct skep_list searches; /* running, and ended but not yet released */
     size_t running;
     struct skep_list left; /* gets that go on without their search */
@@ -151,6 +173,14 @@ void skep_search_not_looked_at(const struct search *s, struct example *e, double
 
 /** See to it that order[p] is there. @return 1; 0: there are not so many first indices; SKEP_ENOMEM. */
 int skep_search_rank(struct search *s, struct example *e, size_t p);
+
+/* ---- speculate.c ---- */
+
+/** Add to what is about to be asked for the prefixes that it will probably lead to. @return 0, SKEP_ENOMEM. */
+int skep_search_speculate(struct search *s);
+
+/** The records of the beams are there, prefixes of `dim` coordinates: how many children do they name? */
+void skep_search_learn_deeper(struct search *s, size_t dim);
 
 /* ---- collect.c ---- */
 
@@ -182,6 +212,15 @@ void skep_frontier_need(struct search *s, uint32_t slot);
 
 /** Ask for this slot with the next gets. @return 0, SKEP_ENOMEM. */
 int skep_frontier_want(struct search *s, uint32_t slot);
+
+/** Ask for it with the next gets, too, though it may well be that there is nothing. @return 0, SKEP_ENOMEM. */
+int skep_frontier_guess(struct search *s, uint32_t slot);
+
+/** What a step wanted and was there already is known to the next. */
+void skep_frontier_settle(struct search *s);
+
+/** The search went by the answer of this slot. */
+void skep_frontier_used(struct search *s, uint32_t slot);
 
 /** Start the gets of everything wanted. @return 0, SKEP_ENOMEM. */
 int skep_frontier_ask(struct search *s);

@@ -33,7 +33,8 @@ struct op {
     struct skep_timer timer;
     struct skep_dht_id *keys;
     size_t *pending; /* indices not yet reported */
-    size_t count;
+    bool *is_guess;
+    size_t count, held; /* pending; and guesses that hang */
 };
 
 struct skep_dht *fake_dht_new(struct skep_env *env, uint64_t seed)
@@ -55,6 +56,7 @@ static void end_op(struct op *op)
     op->dht->counts.running--;
     free(op->keys);
     free(op->pending);
+    free(op->is_guess);
     free(op);
 }
 
@@ -248,6 +250,7 @@ static struct op *new_op(struct skep_dht *dht, struct skep_dht_op *owner, size_t
     op->owner = owner;
     op->keys = calloc(count + 1, sizeof *op->keys);
     op->pending = calloc(count + 1, sizeof *op->pending);
+    op->is_guess = calloc(count + 1, sizeof *op->is_guess);
     owner->state = op;
     skep_list_push_back(&dht->ops, &op->link);
     dht->counts.running++;
@@ -264,13 +267,19 @@ static void report(struct op *op, size_t index, const struct skep_dht_id *key)
     struct skep_dht *dht = op->dht;
     struct record *r = record_at(dht, key, false);
     bool answered = !is_unanswered(dht, key);
+    bool missed =
+        op->is_guess[index] && skep_prng_below(&dht->prng, 1000000) < dht->settings.missed_ppm;
     struct skep_dht_value *value = NULL;
 
-    if (answered && r && r->network && r->network->expiration_unix_s >= skep_env_unix_s(dht->env)) {
+    if (answered && !missed && r && r->network &&
+        r->network->expiration_unix_s >= skep_env_unix_s(dht->env)) {
         if (!dht->settings.no_cache)
             bring_home(dht, r);
         value = skep_dht_value_ref(r->network);
+    } else if (op->is_guess[index]) {
+        answered = answered && missed && !(r && r->network);
     }
+    op->get->rounds = dht->settings.sync ? 0 : 1;
     op->get->on_value(op->get, index, value, answered);
     skep_dht_value_unref(value);
 }
@@ -293,13 +302,13 @@ static void answer_some(struct skep_timer *timer)
         if (owner->state != op)
             return; /* cancelled from inside */
     }
-    if (op->count == 0) {
+    if (op->count + op->held == 0) {
         struct skep_dht_get *get = op->get;
 
         get->cost.rounds++;
         end_op(op);
         get->done(get, 0);
-    } else {
+    } else if (op->count > 0) {
         assert_int_equal(skep_env_after(dht->env, &op->timer,
                                         skep_prng_below(&dht->prng, dht->settings.delay_us + 1)),
                          0);
@@ -318,13 +327,15 @@ int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get,
 {
     struct op *op;
 
-    (void)options;
     if (dht->settings.get_rc < 0)
         return dht->settings.get_rc;
     dht->counts.gets++;
     dht->counts.keys += count;
+    dht->counts.guesses += options->guesses;
     op = new_op(dht, &get->op, count);
     op->get = get;
+    for (size_t i = count - options->guesses; i < count; i++)
+        op->is_guess[i] = true;
     memcpy(op->keys, keys, count * sizeof *keys);
     for (size_t i = 0; i < count; i++) {
         struct record *r = record_at(dht, &keys[i], false);
@@ -332,10 +343,12 @@ int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get,
         if (dht->settings.sync ||
             (r && r->home && r->home->expiration_unix_s >= skep_env_unix_s(dht->env)))
             report(op, i, &keys[i]);
+        else if (op->is_guess[i] && dht->settings.guesses_hang)
+            op->held++;
         else
             op->pending[op->count++] = i;
     }
-    if (op->count == 0) {
+    if (op->count + op->held == 0) {
         end_op(op);
         get->done(get, 0);
         return 0;
@@ -344,6 +357,20 @@ int skep_dht_get_start(struct skep_dht *dht, struct skep_dht_get *get,
     if (!dht->settings.hang)
         assert_int_equal(skep_env_after(dht->env, &op->timer, dht->settings.delay_us), 0);
     return 0;
+}
+
+void skep_dht_get_insist(struct skep_dht *dht, struct skep_dht_get *get, size_t index)
+{
+    struct op *op = get->op.state;
+
+    dht->counts.insisted++;
+    op->is_guess[index] = false;
+    if (op->held > 0) {
+        op->held--;
+        op->pending[op->count++] = index;
+        skep_env_stop(dht->env, &op->timer);
+        assert_int_equal(skep_env_after(dht->env, &op->timer, dht->settings.delay_us), 0);
+    }
 }
 
 static void stored(struct skep_timer *timer)

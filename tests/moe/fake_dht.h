@@ -11,12 +11,15 @@ struct fake_dht_settings {
     bool sync;               /* keys in the network are answered from inside the start */
     uint64_t delay_us;       /* of an answer; each takes up to twice this */
     unsigned unanswered_ppm; /* keys that nobody answers for, chosen by their id */
-    bool hang;               /* nothing is ever answered */
-    int get_rc, store_rc;    /* what starts return, if not 0 */
+    unsigned
+        missed_ppm; /* guesses that are not found although they are there; of those that are not, as many are told to be surely nobody's */
+    bool guesses_hang;    /* guesses are never answered, unless they are insisted on */
+    bool hang;            /* nothing is ever answered */
+    int get_rc, store_rc; /* what starts return, if not 0 */
 };
 
 struct fake_dht_counts {
-    size_t gets, keys, peeks, stores, cancels, running;
+    size_t gets, keys, guesses, insisted, peeks, stores, cancels, running;
 };
 
 struct skep_dht *fake_dht_new(struct skep_env *env, uint64_t seed);
