@@ -84,6 +84,9 @@ typedef struct skep_find_options {
     enum skep_find_mode mode;
     /** Exact: prefixes asked for at most, the beam's that goes before counted; then it answers with what it has, and `bound` tells. 0: 65,536. */
     size_t key_budget;
+    /** 64: prefixes asked for at most, for each example, before it is known that they are there, so that a search is done in one round where the grid is
+     *  dense enough; 4096 for a whole batch. 0: none. Changes nothing in the answer. */
+    size_t guess_keys;
 } skep_find_options;
 
 SKEP_API void skep_find_options_init_size(skep_find_options *options, size_t struct_size);

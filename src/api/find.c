@@ -290,6 +290,7 @@ static int find_start(skep_op *base, skep_node *node)
         .beam_size = options->beam_size,
         .exact = options->mode == SKEP_FIND_EXACT,
         .keys_max = options->key_budget,
+        .guess_keys_max = options->guess_keys,
         .deadline_us = skep_api_deadline_us(node, options->time_budget_us)};
     char why[SKEP_UID_WHY_MAX] = "";
     int rc = wanted_searcher(op, node);
@@ -367,7 +368,8 @@ void skep_find_options_init_size(skep_find_options *options, size_t struct_size)
                                    .batch_size = 1,
                                    .beam_size = 4,
                                    .negative_caching = true,
-                                   .cache_expiration_s = 300};
+                                   .cache_expiration_s = 300,
+                                   .guess_keys = 64};
 
     memset(options, 0, struct_size);
     memcpy(options, &all, SKEP_MIN(struct_size, sizeof all));

@@ -7,7 +7,7 @@
 enum { REPEAT_MAX = 1000000 };
 
 static char *prefix, *grid_text, *scores_path, *beam_text, *mode_text, *budget_text, *workers_text,
-    *repeat_text, *cache_text, *keys_text;
+    *repeat_text, *cache_text, *keys_text, *guess_text;
 static int no_negative_cache;
 
 static struct poptOption options[] = {
@@ -24,6 +24,8 @@ static struct poptOption options[] = {
      "DURATION"},
     {"key-budget", '\0', POPT_ARG_STRING, &keys_text, 0,
      "exact: ask for at most so many prefixes (65536)", "N"},
+    {"guess", '\0', POPT_ARG_STRING, &guess_text, 0,
+     "ask for up to so many prefixes ahead of knowing that they are there (64)", "N"},
     {"workers", '\0', POPT_ARG_STRING, &workers_text, 0, "most requests in flight", "N"},
     {"no-negative-cache", '\0', POPT_ARG_NONE, &no_negative_cache, 0,
      "do not remember prefixes without experts in the DHT", NULL},
@@ -38,7 +40,7 @@ static struct poptOption options[] = {
 struct wanted {
     struct skep_cmd_grid grid;
     struct skep_cmd_scores scores;
-    uint64_t beam, budget_us, workers, repeat, cache_us, keys;
+    uint64_t beam, budget_us, workers, repeat, cache_us, keys, guess;
     bool is_exact;
 };
 
@@ -86,6 +88,7 @@ static bool check_options(struct wanted *w)
     if (!skep_cmd_option_count("--beam", beam_text, 1, SKEP_BEAM_SIZE_MAX, &w->beam) ||
         !skep_cmd_option_count("--workers", workers_text, 1, 65536, &w->workers) ||
         !skep_cmd_option_count("--key-budget", keys_text, 1, SKEP_EXACT_KEYS_MAX, &w->keys) ||
+        !skep_cmd_option_count("--guess", guess_text, 0, SKEP_BEAM_GUESS_KEYS_MAX, &w->guess) ||
         !skep_cmd_option_count("--repeat", repeat_text, 1, REPEAT_MAX, &w->repeat) ||
         !skep_cmd_option_duration("--budget", budget_text, &w->budget_us) ||
         !skep_cmd_option_duration("--cache-expiration", cache_text, &w->cache_us))
@@ -173,6 +176,8 @@ static int search(struct skep_session *session, const struct wanted *w, double *
     s.options.time_budget_us = w->budget_us;
     s.options.mode = w->is_exact ? SKEP_FIND_EXACT : SKEP_FIND_BEAM;
     s.options.key_budget = (size_t)w->keys;
+    if (guess_text)
+        s.options.guess_keys = (size_t)w->guess;
     if (cache_text)
         s.options.cache_expiration_s = (double)w->cache_us / 1e6;
     for (size_t i = 0; i < w->repeat && code == SKEP_EXIT_DONE; i++) {

@@ -391,6 +391,9 @@ static void bad_input_is_named_and_nothing_is_sent(void **state)
         {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--budget", "0"},
          "[[1, 2]]",
          "skep: --budget: "},
+        {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--guess", "4097"},
+         "[[1, 2]]",
+         "skep: --guess: "},
         {{"find", "--prefix", "ffn.", "--grid", "2", "--scores", "-", "--cache-expiration", "0"},
          "[[1, 2]]",
          "skep: --cache-expiration: "},
@@ -761,6 +764,25 @@ static void find_ranks_what_was_declared(void **state)
     assert_int_equal(json_array_size(json_object_get(document(), "experts")), 0);
 }
 
+static void find_guesses_ahead_and_finds_the_same(void **state)
+{
+    static const char scores[] = "[[2, 1], [2, 1], [1, 2]]";
+    static const char *const guesses[] = {"0", "64"};
+
+    (void)state;
+    JOINED("declare", "deep.0.0.0", "deep.0.1.1", "deep.1.0.1", "deep.1.1.0", "--ttl", "10m");
+    expect_code(0);
+    for (size_t i = 0; i < 2; i++) {
+        RUN_INPUT(scores, "find", "--prefix", "deep.", "--grid", "2x2x2", "--scores", "-", "--beam",
+                  "2", "--guess", guesses[i], "--json", "--join", join_at[1]);
+        expect_code(0);
+        assert_int_equal(json_integer_value(json_object_get(document(), "keys")), i > 0 ? 6 : 4);
+        assert_string_equal(json_string_value(json_object_get(
+                                json_array_get(json_object_get(document(), "experts"), 0), "uid")),
+                            "deep.1.0.1");
+    }
+}
+
 static void an_exact_find_says_so_and_a_budget_of_keys_says_what_is_open(void **state)
 {
     static const char scores[] = "[[4, 3, 2, 1], [0, 9, 0, 9]]";
@@ -901,6 +923,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(declare_keep_declares_again_until_a_signal),
         cmocka_unit_test(serve_hosts_experts_until_a_signal),
         cmocka_unit_test(find_ranks_what_was_declared),
+        cmocka_unit_test(find_guesses_ahead_and_finds_the_same),
         cmocka_unit_test(an_exact_find_says_so_and_a_budget_of_keys_says_what_is_open),
         cmocka_unit_test(a_batch_has_one_answer_an_example),
         cmocka_unit_test(successors_of_prefixes_are_listed),
