@@ -201,7 +201,6 @@ bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
 {
     struct skep_dht *dht = l->dht;
     struct skep_dht_repeated ids = result->node_ids, peers = result->peer_ids;
-    uint64_t now = skep_env_now_us(dht->env);
     skep_bytes id_bytes, peer_bytes;
     bool came = false;
 
@@ -226,8 +225,8 @@ bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
             dht->stats.bad_messages++;
             continue;
         }
-        if (!skep_blacklist_has(&dht->blacklist, &peer, now))
-            came |= skep_beam_add(l, key, &id, &peer, via);
+        /* Also who is blacklisted: that a likely holder cannot be asked now is something to know. */
+        came |= skep_beam_add(l, key, &id, &peer, via);
     }
     return came;
 }

@@ -109,6 +109,7 @@ static struct skep_dht_candidate *choose(struct skep_dht_lookup *l, struct skep_
             continue;
         }
         if (!skep_lookup_usable(l, &l->nodes[candidate->node])) {
+            l->nodes[candidate->node].failed = true; /* named again, it is not counted again */
             skep_beam_remove(l, key, candidate);
             continue;
         }

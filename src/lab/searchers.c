@@ -170,6 +170,7 @@ static void on_found(struct skep_search *search, int rc)
     skep_lab_samples_add(&report->rounds, search->stats.cost.rounds);
     skep_lab_samples_add(&report->calls, search->stats.cost.calls);
     skep_lab_samples_add(&report->keys, search->stats.cost.keys);
+    skep_lab_samples_add(&report->guessed, search->stats.guessed);
     take_hits(w, &search->hits[0]);
     end_search(w);
 }
@@ -187,8 +188,10 @@ static void start_search(struct searcher *w)
 {
     struct skep_lab_run *run = w->run;
     const struct skep_lab_scenario *s = run->scenario;
-    struct skep_search_options options = {
-        .beam_size = s->beam_size, .exact = s->exact, .keys_max = s->keys_max};
+    struct skep_search_options options = {.beam_size = s->beam_size,
+                                          .exact = s->exact,
+                                          .keys_max = s->keys_max,
+                                          .guess_keys_max = s->guess_keys};
     struct skep_scores scores = {.type = SKEP_GRID_FLOAT64,
                                  .examples = 1,
                                  .dims = s->dims,
