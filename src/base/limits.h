@@ -128,6 +128,12 @@ enum {
     SKEP_DHT_KEYS_MAX = 1 << 20,       /* keys of one get, records of one store */
     SKEP_DHT_BUCKET_SIZE_MAX = 64,
     SKEP_DHT_HEDGE_TOKENS_MAX = 10, /* requests that may be hedged in a row */
+    SKEP_DHT_ONE_HOP_NODES_MAX = 65536, /* nodes of a one-hop table … */
+    SKEP_DHT_ONE_HOP_NODE_BYTES = 96,   /* … each of which takes at most so many bytes */
+    SKEP_DHT_CRAWL_CALLS_MAX = 128,     /* calls in flight that keep it fresh … */
+    SKEP_DHT_CRAWL_CALLS_PER_S = 100,   /* … and how many are started in a second */
+    SKEP_DHT_CRAWL_TILES_MAX =
+        2048, /* parts of the space of ids that one round remembers as left to do */
 
     /* searches */
     SKEP_SEARCHES_MAX = 1024, /* running at once on one node */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "dht/beam.h"
 
+#include "dht/crawl.h"
 #include "dht/names.h"
 
 static uint64_t head_of(const struct skep_dht_id *a, const struct skep_dht_id *b)
@@ -165,23 +166,47 @@ bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
     return at < l->beam;
 }
 
+/* One of our own candidates; they come nearest first. @return 0; 1: no room for more; SKEP_ENOMEM. */
+static int seed_with(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
+                     const struct skep_dht_id *id, const struct skep_peer_id *peer)
+{
+    uint32_t node = pool_node(l, id, peer, SKEP_DHT_NO_NODE);
+
+    if (node == SKEP_DHT_NO_NODE)
+        return l->node_count >= SKEP_DHT_LOOKUP_NODES_MAX ? 1 : SKEP_ENOMEM;
+    key->beam[key->count++] = (struct skep_dht_candidate){
+        .head = head_of(&key->id, id), .node = node, .state = SKEP_DHT_CAND_NEW};
+    return 0;
+}
+
+/* The table and the one-hop table are merged by distance. The latter is the better where there is one, but it may still be filling, or hold a part of a larger swarm. */
 int skep_beam_seed(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
 {
     struct skep_dht *dht = l->dht;
+    struct skep_onehop_node *hops[SKEP_DHT_BUCKET_SIZE_MAX];
     size_t count = skep_routing_nearest(&dht->table, &key->id, l->beam, NULL, dht->nearest);
+    size_t hop_count = skep_crawl_nearest(dht, &key->id, l->beam, hops), i = 0, j = 0;
+    int rc = 0;
 
-    key->dropped = count < dht->table.node_count;
-    for (size_t i = 0; i < count; i++) {
-        const struct skep_routing_node *known = dht->nearest[i];
-        uint32_t node = pool_node(l, &known->id, &known->peer, SKEP_DHT_NO_NODE);
+    key->dropped = count < dht->table.node_count || hop_count == l->beam;
+    while (rc == 0 && key->count < l->beam && (i < count || j < hop_count)) {
+        const struct skep_routing_node *known = i < count ? dht->nearest[i] : NULL;
+        const struct skep_onehop_node *hop = j < hop_count ? hops[j] : NULL;
+        int order = !hop ? -1 : 1;
 
-        if (node == SKEP_DHT_NO_NODE)
-            return l->node_count >= SKEP_DHT_LOOKUP_NODES_MAX ? 0 : SKEP_ENOMEM;
-        /* They come nearest first. */
-        key->beam[key->count++] = (struct skep_dht_candidate){
-            .head = head_of(&key->id, &known->id), .node = node, .state = SKEP_DHT_CAND_NEW};
+        if (known && hop)
+            order = skep_dht_id_nearer(&key->id, &known->id, &hop->id);
+        i += order <= 0;
+        j += order >= 0;
+        if (order <= 0) {
+            rc = seed_with(l, key, &known->id, &known->peer);
+        } else {
+            struct skep_peer_id peer = skep_onehop_peer(hop);
+
+            rc = seed_with(l, key, &hop->id, &peer);
+        }
     }
-    return 0;
+    return SKEP_MIN(rc, 0);
 }
 
 void skep_beam_refill(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key)
@@ -226,7 +251,10 @@ bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
             continue;
         }
         /* Also who is blacklisted: that a likely holder cannot be asked now is something to know. */
-        came |= skep_beam_add(l, key, &id, &peer, via);
+        if (skep_beam_add(l, key, &id, &peer, via)) {
+            skep_crawl_named(dht, &id, &peer);
+            came = true;
+        }
     }
     return came;
 }

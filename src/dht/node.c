@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "dht/node_internal.h"
+#include "dht/crawl.h"
 #include "dht/traverse.h"
 
 /* Before any answer has told: what a key's part of one may weigh. */
@@ -35,6 +35,8 @@ void skep_dht_options_default(struct skep_dht_options *options)
         .ttl_max_s = SKEP_DHT_TTL_MAX_S,
         .terse_finds = true,
         .hedge_share = 0.05,
+        .one_hop_round_us = 600000000,
+        .one_hop_fill_us = 30000000,
     };
 }
 
@@ -43,7 +45,8 @@ static bool options_are_valid(const struct skep_dht_options *o)
     return o->bucket_size >= 1 && o->bucket_size <= SKEP_DHT_BUCKET_SIZE_MAX &&
            o->num_replicas >= 1 && o->num_replicas <= o->bucket_size && o->depth_modulo >= 1 &&
            o->wait_timeout_us > 0 && o->ttl_max_s > 0 && o->blacklist_backoff >= 1 &&
-           o->hedge_share >= 0 && o->hedge_share <= 1;
+           o->hedge_share >= 0 && o->hedge_share <= 1 &&
+           o->one_hop_nodes_max <= SKEP_DHT_ONE_HOP_NODES_MAX;
 }
 
 static void init_lists(struct skep_dht *dht)
@@ -79,6 +82,7 @@ static void init_parts(struct skep_dht *dht)
 
 static void fini_parts(struct skep_dht *dht)
 {
+    skep_crawl_free(dht);
     skep_dht_requests_fini(dht);
     skep_dht_refresh_fini(dht);
     skep_dht_value_unref(dht->peeked);
@@ -122,6 +126,8 @@ int skep_dht_new(struct skep_dht **out, struct skep_env *env, struct skep_rpc *r
         rc = dht->nearest ? 0 : SKEP_ENOMEM;
     }
     skep_dht_refresh_init(dht);
+    if (rc == 0)
+        rc = skep_crawl_new(dht);
     if (rc == 0 && !options->client_mode)
         rc = skep_dht_serve_start(dht);
     if (rc < 0) {
@@ -197,6 +203,7 @@ void skep_dht_stats(const struct skep_dht *dht, struct skep_dht_stats *out)
     out->cached_bytes = dht->cache.storage.bytes;
     out->swarm_size_estimate = (uint64_t)(skep_dht_swarm_size_now(dht) + 0.5);
     out->blacklisted = skep_blacklist_count(&dht->blacklist, skep_env_now_us(dht->env));
+    skep_crawl_stats(dht, out);
 }
 
 /* ---- nodes come and go ---- */
@@ -258,6 +265,7 @@ void skep_dht_met(struct skep_dht *dht, const struct skep_dht_id *id,
 
     if (skep_dht_id_equal(id, &dht->node_id) || skep_peer_id_equal(peer, &dht->rpc->self))
         return;
+    skep_crawl_met(dht, id, peer);
     if (!skep_routing_get(&dht->table, id))
         skep_dht_push_to_newcomer(dht, id, peer);
     if (skep_routing_add(&dht->table, id, peer, skep_env_now_us(dht->env), &to_ping) == 1)
@@ -293,7 +301,10 @@ void skep_dht_failed(struct skep_dht *dht, const struct skep_peer_id *peer, int 
     const struct skep_routing_node *known = skep_routing_get_peer(&dht->table, peer);
     struct skep_dht_id id;
 
-    if (!known || !skep_dht_fault_is_theirs(rc))
+    if (!skep_dht_fault_is_theirs(rc))
+        return;
+    skep_crawl_failed(dht, peer);
+    if (!known)
         return;
     id = known->id;
     skep_routing_remove(&dht->table, &id);
@@ -302,7 +313,9 @@ void skep_dht_failed(struct skep_dht *dht, const struct skep_peer_id *peer, int 
 
 uint64_t skep_dht_rtt_us(struct skep_dht *dht, const struct skep_peer_id *peer)
 {
-    return dht->rpc->ops->rtt_us ? dht->rpc->ops->rtt_us(dht->rpc, peer) : 0;
+    uint64_t rtt_us = dht->rpc->ops->rtt_us ? dht->rpc->ops->rtt_us(dht->rpc, peer) : 0;
+
+    return rtt_us > 0 ? rtt_us : skep_crawl_rtt_us(dht, peer);
 }
 
 /* ---- values and validators ---- */

@@ -45,7 +45,12 @@ struct skep_dht_options {
         hedge_share; /* most requests of lookups to send again elsewhere because the first is slow, as a share of all (0.05); 0: none */
     bool
         exhaustive_lookups; /* as in hivemind: a key that is not found asks all bucket_size nearest nodes (false) */
-    bool has_node_id; /* else random */
+    size_t
+        one_hop_nodes_max; /* most nodes of the one-hop table, at most SKEP_DHT_ONE_HOP_NODES_MAX; 0, the default: there is none */
+    uint64_t
+        one_hop_round_us; /* all of the swarm is gone over in so long: 10 min; 0: the table is not kept fresh */
+    uint64_t one_hop_fill_us; /* the first time, once somebody is known: 30 s */
+    bool has_node_id;         /* else random */
     struct skep_dht_id node_id;
 };
 
@@ -81,6 +86,11 @@ struct skep_dht_join {
 /** Ping every initial peer at once; when the first answers wait for the rest at most bootstrap_timeout_us; then find our own id. */
 int skep_dht_join_start(struct skep_dht *dht, struct skep_dht_join *join, const char *const *maddrs,
                         size_t maddr_count);
+
+/** For simulations: into the one-hop table, as if it had answered. Its first round is then not the fast one. @param rtt_us  0: not known.
+ *  @return 0; SKEP_EINVAL: there is no such table; SKEP_ELIMIT: it is full; SKEP_EEXIST: the id is another peer's; SKEP_ENOMEM. */
+int skep_dht_one_hop_place(struct skep_dht *dht, const struct skep_dht_id *id,
+                           const struct skep_peer_id *peer, uint64_t rtt_us);
 
 /* ---- get ---- */
 
@@ -182,6 +192,10 @@ struct skep_dht_stats {
     uint64_t hedges_refused; /* overdue requests whose keys had to wait for want of a token */
     size_t blacklisted;
     uint64_t swarm_size_estimate; /* nodes, ourselves included; clients are none */
+    size_t one_hop_nodes,
+        one_hop_bytes; /* of the one-hop table; nodes known to be dead not counted */
+    uint64_t crawl_calls, crawl_bytes; /* what keeps it fresh; messages both ways */
+    uint64_t crawl_rounds;             /* times that all of the swarm was gone over */
 };
 void skep_dht_stats(const struct skep_dht *dht, struct skep_dht_stats *out);
 

@@ -14,6 +14,7 @@
 #include "dht/storage.h"
 #include "dht/swarm_size.h"
 
+struct skep_crawl;
 struct skep_dht_lookup_key;
 
 struct skep_dht {
@@ -60,6 +61,8 @@ struct skep_dht {
     struct skep_list refreshes; /* of struct refresh, refresh.c */
     size_t stale_bucket;
 
+    struct skep_crawl *crawl; /* crawl.h; NULL: there is no one-hop table */
+
     struct skep_dht_stats stats;
 };
 
@@ -74,7 +77,7 @@ void skep_dht_heard(struct skep_dht *dht, const struct skep_dht_sender *sender,
 /** A call failed; takes the peer out of the table when it was its fault. */
 void skep_dht_failed(struct skep_dht *dht, const struct skep_peer_id *peer, int rc);
 
-/** What is known of the round trip to a peer; 0: nothing. node.c */
+/** What is known of the round trip to a peer, connected or not; 0: nothing. node.c */
 uint64_t skep_dht_rtt_us(struct skep_dht *dht, const struct skep_peer_id *peer);
 
 /** Is a failed call the peer's or the network's fault, not ours? */

@@ -3,6 +3,7 @@
 skep_test(dht/test_dht_id LABELS unit USES dht)
 skep_test(dht/test_value LABELS unit oom USES dht)
 skep_test(dht/test_routing LABELS unit oom USES dht)
+skep_test(dht/test_onehop LABELS unit oom USES dht)
 skep_test(dht/test_storage LABELS unit oom USES dht)
 skep_test(dht/test_cache LABELS unit oom USES dht)
 skep_test(dht/test_blacklist LABELS unit oom USES dht)
