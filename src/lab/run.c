@@ -118,6 +118,28 @@ static int add_members(struct skep_lab_run *run)
     return rc < 0 ? rc : skep_lab_searchers_add(run);
 }
 
+/* The searchers' one-hop tables: all who are in tables, with round trips as a crawl has measured them. */
+static int know_everybody(struct skep_lab_run *run, const struct skep_lab_index *index)
+{
+    const struct skep_lab_scenario *s = run->scenario;
+    struct skep_dht_stats stats;
+    int rc = 0;
+
+    for (uint32_t i = (uint32_t)s->nodes; i < s->nodes + s->searchers && rc == 0; i++)
+        for (size_t k = 0; k < index->count && rc == 0; k++) {
+            uint32_t other = index->entries[k].member;
+
+            rc = skep_dht_one_hop_place(run->swarm.members[i].dht, &index->entries[k].id,
+                                        &run->swarm.members[other].rpc->self,
+                                        skep_sim_latency_us(&s->faults.latency, s->seed, i, other));
+        }
+    if (rc == 0) {
+        skep_dht_stats(run->swarm.members[s->nodes].dht, &stats);
+        run->report->one_hop_bytes = stats.one_hop_bytes;
+    }
+    return rc;
+}
+
 static int place(struct skep_lab_run *run)
 {
     const struct skep_lab_scenario *s = run->scenario;
@@ -133,6 +155,8 @@ static int place(struct skep_lab_run *run)
         rc = skep_lab_place_records(&run->swarm, &index, &run->world, (uint32_t)s->nodes,
                                     s->node.num_replicas,
                                     skep_lab_swarm_unix_s(&run->swarm) + PLACED_TTL_S);
+    if (rc == 0 && s->one_hop)
+        rc = know_everybody(run, &index);
     skep_lab_index_fini(&index);
     return rc;
 }

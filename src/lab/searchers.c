@@ -307,6 +307,10 @@ static int add_searcher(struct skep_lab_run *run, struct searcher *w, size_t ind
     struct skep_dht_options node = s->node;
     int rc;
 
+    if (s->one_hop) {
+        node.one_hop_nodes_max = SKEP_DHT_ONE_HOP_NODES_MAX;
+        node.one_hop_round_us = s->duration_us > 0 ? node.one_hop_round_us : 0;
+    }
     rc = skep_lab_swarm_add(&run->swarm, &node, SKEP_LAB_CLIENT, &w->member);
     if (rc < 0)
         return rc;
