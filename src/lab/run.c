@@ -27,6 +27,7 @@ void skep_lab_scenario_default(struct skep_lab_scenario *s)
                                     .beam_size = 4};
     skep_sim_faults_default(&s->faults);
     s->faults.latency = skep_sim_latency_lognormal(80 * SKEP_SIM_MS, 500);
+    s->guess_keys = 64;
     skep_dht_options_default(&s->node);
 }
 
