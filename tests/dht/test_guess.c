@@ -104,7 +104,7 @@ static void a_guess_that_is_nobodys_asks_few_and_proves_nothing(void **state)
         start(&g, &ids[i], 1, 0);
         finish(&g);
         assert_true(!g.found[0] && g.answered[0]);
-        assert_true(g.get.cost.calls > 10);
+        assert_true(g.get.cost.calls > 5); /* as many as decide it */
     }
     end();
 }
