@@ -126,17 +126,21 @@ bool skep_lookup_is_settled(const struct skep_dht_lookup *l, const struct skep_d
            answers_agree(l, key);
 }
 
-/* Nobody else is left to ask. Those who are late would not change the picture if most of the likely holders answered. If fewer did, but one, and as many others as
- * make a neighbourhood, a get says that it does not know, sooner than the late ones time out. */
+/* Nobody else is left to ask. Those who are late would not change the picture if most of the likely holders answered. If fewer did, but one of those left, and as many
+ * others as make a neighbourhood, a get says that it does not know, sooner than the late ones time out. */
 static bool heard_enough(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)
 {
-    size_t near = near_count(l, key), heard = near - SKEP_MIN(silent_near(l, key), near), all = 0;
+    size_t near = 0, all = 0;
 
     if (skep_dht_lookup_answered(l, key))
         return true;
-    for (size_t i = 0; i < key->count; i++)
-        all += key->beam[i].state == SKEP_DHT_CAND_ANSWERED;
-    return l->want_values && heard > 0 && all >= enough(l);
+    for (size_t i = 0; i < key->count; i++) {
+        bool answered = key->beam[i].state == SKEP_DHT_CAND_ANSWERED;
+
+        near += answered && i < replicas(l);
+        all += answered;
+    }
+    return l->want_values && near > 0 && all >= enough(l);
 }
 
 bool skep_lookup_is_decided(const struct skep_dht_lookup *l, const struct skep_dht_lookup_key *key)

@@ -220,6 +220,26 @@ static void a_silent_neighbour_stalls_a_missing_key_for_a_hedge(void **state)
     swarm_fini(&swarm);
 }
 
+/* Most of its likely holders are silent: nobody can know, and nobody waits for a timeout to say so. */
+static void a_key_whose_holders_are_mostly_silent_is_told_unknown_before_they_time_out(void **state)
+{
+    enum { NODES = 100 };
+    const struct skep_dht_get_options options = {.no_local = true};
+    struct skep_dht_id key = swarm_key("nothing");
+    uint32_t client = begin(8, NODES, &even, 0.05);
+    uint64_t started = swarm.clock.now_us;
+    struct swarm_found found;
+
+    (void)state;
+    for (uint32_t n = 0; n < NODES; n++)
+        if (nearer_nodes(&key, n, NODES) < 4)
+            skep_sim_net_set_group(swarm.net, n, 1);
+    found = swarm_get(&swarm, client, "nothing", &options);
+    assert_false(found.found || found.answered);
+    assert_true(swarm.clock.now_us - started < 2 * LATE_US + 4 * 50000);
+    swarm_fini(&swarm);
+}
+
 /* Messages that are up to 60 ms late on 50 ms round trips: most requests are overdue, and only so many are hedged. */
 static void hedges_are_at_most_a_twentieth_of_the_requests(void **state)
 {
@@ -291,6 +311,8 @@ int main(void)
         cmocka_unit_test(many_keys_of_a_small_swarm_take_few_requests),
         cmocka_unit_test(a_silent_holder_stalls_a_get_for_a_hedge_and_a_round_trip),
         cmocka_unit_test(a_silent_neighbour_stalls_a_missing_key_for_a_hedge),
+        cmocka_unit_test(
+            a_key_whose_holders_are_mostly_silent_is_told_unknown_before_they_time_out),
         cmocka_unit_test(hedges_are_at_most_a_twentieth_of_the_requests),
         cmocka_unit_test(who_was_late_is_asked_last),
     };
