@@ -16,6 +16,9 @@ struct skep_patience {
     uint64_t tokens_micro; /* at most SKEP_DHT_HEDGE_TOKENS_MAX tokens */
     uint64_t first_us;     /* smoothed time of a first answer; 0: none has come yet */
     uint64_t deviation_us; /* of it, smoothed */
+    uint32_t
+        slow_milli; /* how many round trips a peer of a known one takes to answer, smoothed, in thousandths */
+    uint32_t slow_deviation_milli;
 };
 
 /** @param share  of a token that a request earns, 0 to 1. Starts with all tokens. */
@@ -23,6 +26,10 @@ void skep_patience_init(struct skep_patience *patience, double share);
 
 /** A peer of which no round trip was known has answered after `took_us`, its handshake included. */
 void skep_patience_learn(struct skep_patience *patience, uint64_t took_us);
+
+/** A peer of a known round trip has answered after `took_us`. */
+void skep_patience_learn_slowness(struct skep_patience *patience, uint64_t rtt_us,
+                                  uint64_t took_us);
 
 /** When a request for `keys` keys is overdue, and when late. @param rtt_us  the peer's; 0: unknown. */
 uint64_t skep_patience_overdue_us(const struct skep_patience *patience, uint64_t rtt_us,

@@ -518,6 +518,9 @@ static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply)
         skep_blacklist_succeed(&dht->blacklist, &request->peer);
         if (f->rtt_us == 0)
             skep_patience_learn(&dht->patience, skep_env_now_us(dht->env) - f->sent_us);
+        else
+            skep_patience_learn_slowness(&dht->patience, f->rtt_us,
+                                         skep_env_now_us(dht->env) - f->sent_us);
         l->nodes[f->node].wait_us = 0; /* look again: more is known of it now */
         is_it =
             response.sender.has_id && skep_dht_id_equal(&response.sender.id, &l->nodes[f->node].id);

@@ -231,7 +231,7 @@ static void what_is_fetched_anew_is_judged_as_it_was_found(void **state)
 
 static void late_answers_are_judged(void **state)
 {
-    static const struct skep_sim_faults slow = {.rtt_us_min = 100000, .rtt_us_max = 100000};
+    static const struct skep_sim_faults slow = {.latency = {.median_us = 100000}};
     struct skep_dht_get_options soon = judged;
     struct skep_dht_id key = swarm_key("key");
     uint32_t reader;

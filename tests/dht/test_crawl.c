@@ -166,7 +166,8 @@ static void a_get_takes_one_round(void **state)
 static void the_round_trip_to_a_peer_is_known_when_it_is_not_connected(void **state)
 {
     const struct skep_sim_faults faults = {
-        .rtt_us_min = 20000, .rtt_us_max = 80000, .handshake_rounds = 3};
+        .latency = {.kind = SKEP_SIM_UNIFORM, .min_us = 20000, .max_us = 80000},
+        .handshake_rounds = 3};
     uint32_t crawler = begin(&faults, false);
 
     (void)state;
@@ -297,7 +298,8 @@ static void replace_a_third(uint32_t but)
 static void two_rounds_after_a_third_was_replaced_it_is_right_again(void **state)
 {
     const struct skep_sim_faults faults = {
-        .rtt_us_min = 20000, .rtt_us_max = 80000, .handshake_rounds = 3};
+        .latency = {.kind = SKEP_SIM_UNIFORM, .min_us = 20000, .max_us = 80000},
+        .handshake_rounds = 3};
     uint32_t crawler = begin(&faults, false);
     struct skep_dht_stats before, after;
 

@@ -59,7 +59,7 @@ static void one_first_answer_in_twenty_is_overdue(void **state)
                 for (int j = 0; j < 8; j++)
                     took += skep_prng_below(&prng, 10 * MS);
             else /* as often longer by one more step as not */
-                for (uint64_t size = 10 * MS; skep_prng_below(&prng, 2); size += 10 * MS)
+                while (skep_prng_below(&prng, 2))
                     took += 10 * MS;
             overdue += i > 100 && took > skep_patience_overdue_us(&patience, 0, 0);
             skep_patience_learn(&patience, took);

@@ -221,7 +221,7 @@ static void a_silent_neighbour_stalls_a_missing_key_for_a_hedge(void **state)
 }
 
 /* Most of its likely holders are silent: nobody can know, and nobody waits for a timeout to say so. */
-static void a_key_whose_holders_are_mostly_silent_is_told_unknown_before_they_time_out(void **state)
+static void a_key_whose_holders_are_silent_is_soon_told_unknown(void **state)
 {
     enum { NODES = 100 };
     const struct skep_dht_get_options options = {.no_local = true};
@@ -311,8 +311,7 @@ int main(void)
         cmocka_unit_test(many_keys_of_a_small_swarm_take_few_requests),
         cmocka_unit_test(a_silent_holder_stalls_a_get_for_a_hedge_and_a_round_trip),
         cmocka_unit_test(a_silent_neighbour_stalls_a_missing_key_for_a_hedge),
-        cmocka_unit_test(
-            a_key_whose_holders_are_mostly_silent_is_told_unknown_before_they_time_out),
+        cmocka_unit_test(a_key_whose_holders_are_silent_is_soon_told_unknown),
         cmocka_unit_test(hedges_are_at_most_a_twentieth_of_the_requests),
         cmocka_unit_test(who_was_late_is_asked_last),
     };

@@ -7,7 +7,7 @@
 
 #include "dht/node_internal.h"
 
-enum { KEYS = 100, MISSES = 100, STORES = 60, BRIEF = 0, WHOLE = 1 };
+enum { KEYS = 100, MISSES = 100, STORES = 100, BRIEF = 0, WHOLE = 1 };
 
 static struct swarm swarm;
 static uint64_t seed;
@@ -59,7 +59,7 @@ static uint32_t add_client(bool exhaustive)
 /* 30 to 1,000 nodes, as often of one order of magnitude as of another. */
 static size_t draw_size(void)
 {
-    size_t size = 30 << skep_prng_below(&swarm.prng, 6);
+    size_t size = (size_t)30 << skep_prng_below(&swarm.prng, 6);
 
     return SKEP_MIN(size + skep_prng_below(&swarm.prng, size), (size_t)1000);
 }
@@ -252,7 +252,7 @@ static void lookups_that_end_early_find_what_exhaustive_ones_find(void **state)
 {
     (void)state;
     sums = (struct sums){0};
-    for (uint64_t s = test_seed_first(); s < test_seed_end(4); s++) {
+    for (uint64_t s = test_seed_first(); s < test_seed_end(3); s++) {
         size_t nodes = begin(s, 0);
         uint32_t clients[2] = {add_client(false), add_client(true)};
 
@@ -300,6 +300,66 @@ static void an_estimate_too_large_costs_requests_and_nothing_else(void **state)
     assert_true(sums.miss_calls[BRIEF] > sums.miss_calls[WHOLE] * 9 / 10);
 }
 
+/* The `count` nodes nearest to a key, nearest first. */
+static void nearest(const struct skep_dht_id *key, size_t nodes, uint32_t *out, size_t count)
+{
+    size_t kept = 0;
+
+    for (uint32_t i = 0; i < nodes; i++) {
+        size_t at = kept < count ? kept++ : count;
+
+        for (; at > 0 && skep_dht_id_nearer(key, &swarm.dht[i]->node_id,
+                                            &swarm.dht[out[at - 1]]->node_id) < 0;
+             at--)
+            if (at < count)
+                out[at] = out[at - 1];
+        if (at < count)
+            out[at] = i;
+    }
+}
+
+static void make_unknown(uint32_t node, uint32_t to)
+{
+    (void)skep_routing_remove(&swarm.dht[to]->table, &swarm.dht[node]->node_id);
+}
+
+/* The nearest node is known only to some that a short lookup does not ask, the next one to a few of those that it does: the sign that there may be more. */
+static void where_answers_disagree_the_whole_beam_is_asked(void **state)
+{
+    enum { FEW = 12, BEAM = 20 };
+    struct skep_dht_id key = swarm_key("nothing 1");
+    size_t nodes = begin(30, 100);
+    uint32_t near[BEAM], client = add_client(false);
+
+    (void)state;
+    nearest(&key, nodes, near, BEAM);
+    for (uint32_t i = 0; i < swarm.count; i++) {
+        size_t rank = 0;
+
+        while (rank < BEAM && near[rank] != i)
+            rank++;
+        if (rank < FEW || rank == BEAM)
+            make_unknown(near[0], i);
+        if (rank % 3 != 0 || rank >= FEW)
+            make_unknown(near[1], i);
+    }
+    for (size_t rank = 2; rank < FEW; rank++) {
+        struct skep_routing_node to_ping;
+        const struct skep_dht *node = swarm.dht[near[rank]];
+
+        (void)skep_routing_add(&swarm.dht[client]->table, &node->node_id, &node->rpc->self,
+                               skep_env_now_us(&swarm.clock.env), &to_ping);
+    }
+    assert_int_equal(skep_dht_storage_store(&swarm.dht[near[0]]->storage, &key, (skep_bytes){0},
+                                            skep_bytes_str("\xc3"), swarm_now(&swarm) + 60, NULL,
+                                            swarm_now(&swarm)),
+                     1);
+    estimate = 1; /* so that only the answers can tell */
+    SIM_CHECK(get(client, "nothing", 1, false).found);
+    estimate = 0;
+    swarm_fini(&swarm);
+}
+
 static void the_size_of_a_swarm_is_known_to_those_in_it(void **state)
 {
     static const size_t sizes[] = {5, 19, 60, 200, 600};
@@ -327,6 +387,7 @@ int main(void)
         cmocka_unit_test(lookups_that_end_early_find_what_exhaustive_ones_find),
         cmocka_unit_test(an_estimate_too_small_loses_nothing),
         cmocka_unit_test(an_estimate_too_large_costs_requests_and_nothing_else),
+        cmocka_unit_test(where_answers_disagree_the_whole_beam_is_asked),
         cmocka_unit_test(the_size_of_a_swarm_is_known_to_those_in_it),
     };
 
