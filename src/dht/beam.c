@@ -130,6 +130,12 @@ static void make_room(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key
     take_out(key, &key->beam[victim]);
 }
 
+/* Are those kept in mind for whom there is no room? Where there is one key for which they are: among many they would soon be more than a lookup remembers. */
+static bool is_remembered(const struct skep_dht_lookup *l)
+{
+    return l->key_count == 1;
+}
+
 bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
                    const struct skep_dht_id *id, const struct skep_peer_id *peer, uint32_t via)
 {
@@ -146,6 +152,8 @@ bool skep_beam_add(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
         }
     if (key->count == l->beam_cap && !nearer(l, key, head, id, &key->beam[key->count - 1])) {
         key->dropped = true;
+        if (is_remembered(l) && skep_names_plausible(l, id, peer))
+            (void)pool_node(l, id, peer, via);
         return false;
     }
     if (!skep_names_plausible(l, id, peer))
@@ -219,6 +227,12 @@ void skep_beam_refill(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key
     count = skep_routing_nearest(&dht->table, &key->id, l->beam, NULL, dht->nearest);
     for (size_t i = 0; i < count; i++)
         (void)skep_beam_add(l, key, &dht->nearest[i]->id, &dht->nearest[i]->peer, SKEP_DHT_NO_NODE);
+    for (uint32_t n = 0; is_remembered(l) && n < l->node_count; n++) {
+        struct skep_dht_lookup_node node = l->nodes[n]; /* a copy: the pool may move */
+
+        if (!node.failed && (node.via == SKEP_DHT_NO_NODE || skep_names_heard(l, node.via)))
+            (void)skep_beam_add(l, key, &node.id, &node.peer, node.via);
+    }
 }
 
 bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key, uint32_t via,
@@ -242,7 +256,8 @@ bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
         if (skep_dht_id_equal(&id, &dht->node_id) ||
             skep_bytes_equal(peer_bytes, skep_peer_id_view(&dht->rpc->self)))
             continue;
-        if (key->count == l->beam_cap && head_of(&key->id, &id) > key->beam[key->count - 1].head) {
+        if (!is_remembered(l) && key->count == l->beam_cap &&
+            head_of(&key->id, &id) > key->beam[key->count - 1].head) {
             key->dropped = true;
             continue;
         }

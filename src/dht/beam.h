@@ -8,7 +8,8 @@
 /** Candidates from our own table. @return 0, SKEP_ENOMEM. */
 int skep_beam_seed(struct skep_dht_lookup *lookup, struct skep_dht_lookup_key *key);
 
-/** Once more the nearest of our own table: names that turned out to be wrong may have pushed them out. Harmless where nothing fell out. */
+/** Once more the nearest of our own table and, in a lookup of one key, of all that it has heard of: names that turned out to be wrong may have pushed them out. Harmless
+ *  where nothing fell out. */
 void skep_beam_refill(struct skep_dht_lookup *lookup, struct skep_dht_lookup_key *key);
 
 /** The nodes that `via` names as near to a key. @return did somebody come into the beam? */

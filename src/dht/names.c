@@ -32,6 +32,13 @@ bool skep_names_heard(const struct skep_dht_lookup *l, uint32_t node)
     return l->nodes[node].lies < LIES_MAX;
 }
 
+bool skep_names_introduced(const struct skep_dht_lookup *l, uint32_t node, bool is_it)
+{
+    uint32_t via = l->nodes[node].via;
+
+    return via == SKEP_DHT_NO_NODE || (is_it && l->nodes[via].lies == 0);
+}
+
 /* As many as nodes were asked at most, and those are bounded. */
 static void note(struct skep_dht_lookup *l, const struct skep_peer_id *peer,
                  const struct skep_dht_id *real)

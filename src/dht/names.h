@@ -17,6 +17,10 @@ bool skep_names_plausible(const struct skep_dht_lookup *lookup, const struct ske
 /** Is what this node names taken in? */
 bool skep_names_heard(const struct skep_dht_lookup *lookup, uint32_t node);
 
+/** Does an answer of this node, which is the one it was named as or not, take it into our table? Not by a lie, nor by whoever has told one: liars name
+ *  their like everywhere, who would soon be all of our table's far side. */
+bool skep_names_introduced(const struct skep_dht_lookup *lookup, uint32_t node, bool is_it);
+
 /** A node answered that it is another, `real`, or (NULL) none at all. Whoever named it has lied, or did not know better. */
 void skep_names_wrong(struct skep_dht_lookup *lookup, uint32_t node,
                       const struct skep_dht_id *real);

@@ -477,6 +477,7 @@ static void correct_node(struct skep_dht_lookup *l, const struct find *f,
                          const struct skep_dht_id *real)
 {
     struct skep_peer_id peer = l->nodes[f->node].peer;
+    uint32_t via = l->nodes[f->node].via;
 
     l->nodes[f->node].failed = true;
     skep_names_wrong(l, f->node, real);
@@ -487,7 +488,7 @@ static void correct_node(struct skep_dht_lookup *l, const struct find *f,
         if (candidate && !key->finished)
             skep_beam_remove(l, key, candidate);
         if (!key->finished && real && !skep_dht_id_equal(real, &l->dht->node_id))
-            skep_beam_add(l, key, real, &peer, SKEP_DHT_NO_NODE);
+            skep_beam_add(l, key, real, &peer, via);
         if (!key->finished)
             skep_beam_refill(l, key);
         skep_lookup_make_ready(l, key);
@@ -524,8 +525,7 @@ static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply)
         l->nodes[f->node].wait_us = 0; /* look again: more is known of it now */
         is_it =
             response.sender.has_id && skep_dht_id_equal(&response.sender.id, &l->nodes[f->node].id);
-        /* Whom others name wrongly is not met by that: liars name their like everywhere, who would soon be all of our table's far side. */
-        if (response.sender.has_id && (is_it || l->nodes[f->node].via == SKEP_DHT_NO_NODE))
+        if (response.sender.has_id && skep_names_introduced(l, f->node, is_it))
             skep_dht_met(dht, &response.sender.id, &request->peer);
         take_answer(l, f, &response, reply.len);
         if (!is_it)
