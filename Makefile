@@ -5,12 +5,14 @@
 #   make interop   the same against real hivemind peers (makes its own virtual environment)
 #   make bench     skep and hivemind on the same work: two tables, of a swarm and of experts
 #   make bench-experts   only the second
+#   make bench-sim figures of simulated swarms of up to 100,000 nodes
+#   make soak      random scenarios under sanitizers, watched: make soak MINUTES=10 SEED=1
 #   make tsan      the public API's tests under ThreadSanitizer
 JOBS ?= $(shell nproc)
 MAKEFLAGS += --no-print-directory
 CMAKE_BUILD = cmake --build
 
-.PHONY: all deps interop-deps configure build demo test tsan interop bench bench-experts install lint clean
+.PHONY: all deps interop-deps configure build demo test tsan interop bench bench-experts bench-sim soak install lint clean
 
 all: build
 
@@ -56,6 +58,17 @@ bench: build interop-deps
 
 bench-experts: build interop-deps
 	build/venv/bin/python bench/run.py --part experts
+
+bench-sim: build
+	python3 bench/sim.py
+
+MINUTES ?= 10
+SEED ?= $(shell date +%s)
+soak: deps
+	@cmake/deps.sh test
+	cmake --preset asan
+	$(CMAKE_BUILD) build/asan -j $(JOBS) --target skep
+	build/asan/skep sim --soak $(MINUTES)m --nodes 300 --seed $(SEED)
 
 install: build
 	cmake --install build

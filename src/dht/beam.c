@@ -240,6 +240,7 @@ bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
 {
     struct skep_dht *dht = l->dht;
     struct skep_dht_repeated ids = result->node_ids, peers = result->peer_ids;
+    uint64_t now = skep_env_now_us(dht->env);
     skep_bytes id_bytes, peer_bytes;
     bool came = false;
 
@@ -265,7 +266,10 @@ bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
             dht->stats.bad_messages++;
             continue;
         }
-        /* Also who is blacklisted: that a likely holder cannot be asked now is something to know. */
+        /* Also who is blacklisted: that a likely holder cannot be asked now is something to know. Not if what it held is lost. */
+        if (skep_blacklist_has(&dht->blacklist, &peer, now) &&
+            skep_blacklist_is_gone(&dht->blacklist, &peer))
+            continue;
         if (skep_beam_add(l, key, &id, &peer, via)) {
             skep_crawl_named(dht, &id, &peer);
             came = true;

@@ -9,6 +9,7 @@ struct skep_blacklisted {
     double next_us; /* how long the next failure counts */
     struct skep_list age;
     UT_hash_handle hh;
+    bool gone; /* nothing is at its address */
 };
 
 /* Longer than any node lives; keeps the doubling from running out of numbers. */
@@ -114,6 +115,22 @@ void skep_blacklist_doubt(struct skep_blacklist *blacklist, const struct skep_pe
 bool skep_blacklist_doubts(const struct skep_blacklist *blacklist, const struct skep_peer_id *peer)
 {
     return find(blacklist, peer) != NULL;
+}
+
+void skep_blacklist_set_gone(struct skep_blacklist *blacklist, const struct skep_peer_id *peer,
+                             bool gone)
+{
+    struct skep_blacklisted *b = find(blacklist, peer);
+
+    if (b)
+        b->gone = gone;
+}
+
+bool skep_blacklist_is_gone(const struct skep_blacklist *blacklist, const struct skep_peer_id *peer)
+{
+    const struct skep_blacklisted *b = find(blacklist, peer);
+
+    return b && b->gone;
 }
 
 void skep_blacklist_succeed(struct skep_blacklist *blacklist, const struct skep_peer_id *peer)

@@ -35,6 +35,12 @@ void skep_blacklist_doubt(struct skep_blacklist *blacklist, const struct skep_pe
 /** Has the last that we know of a peer been a failure or a delay? */
 bool skep_blacklist_doubts(const struct skep_blacklist *blacklist, const struct skep_peer_id *peer);
 
+/** It failed because there is nothing any more at its address: what it held is lost. Until it fails otherwise, or succeeds. */
+void skep_blacklist_set_gone(struct skep_blacklist *blacklist, const struct skep_peer_id *peer,
+                             bool gone);
+bool skep_blacklist_is_gone(const struct skep_blacklist *blacklist,
+                            const struct skep_peer_id *peer);
+
 /** A call succeeded: all is forgotten. */
 void skep_blacklist_succeed(struct skep_blacklist *blacklist, const struct skep_peer_id *peer);
 

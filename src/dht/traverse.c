@@ -13,6 +13,8 @@
 #define ANSWER_BYTES_AIM ((size_t)2 << 20)
 /* An answer so large may have left keys out for want of room. */
 #define ANSWER_BYTES_CUT ((size_t)2 << 20)
+/* A handshake, of four round trips, with most of the world. */
+#define FIRST_CONTACT_US ((uint64_t)1200000)
 /* hivemind's own size of a request: what we fall back to after a failure. */
 #define CHUNK_SAFE 16
 /* A table with so much of the swarm knows of a node how many are nearer. */
@@ -371,6 +373,9 @@ static void become_overdue(struct find *f)
     uint64_t late_us = skep_patience_late_us(&dht->patience, f->rtt_us, f->count),
              waited_us = skep_env_now_us(dht->env) - f->sent_us;
 
+    /* A store goes to whom it finds: it gives first contacts the time that they take. */
+    if (!l->want_values && f->rtt_us == 0)
+        late_us = SKEP_MAX(late_us, FIRST_CONTACT_US);
     f->overdue = true;
     for (uint32_t i = 0; i < f->count; i++) {
         struct skep_dht_lookup_key *key = &l->keys[f->keys[i]];
@@ -511,8 +516,11 @@ static void on_found(struct skep_dht_request *request, int rc, skep_bytes reply)
         dht->stats.bad_messages += rc < 0;
     }
     if (rc < 0) {
-        if (skep_dht_fault_is_theirs(rc))
+        if (skep_dht_fault_is_theirs(rc)) {
             (void)skep_blacklist_fail(&dht->blacklist, &request->peer, skep_env_now_us(dht->env));
+            skep_blacklist_set_gone(&dht->blacklist, &request->peer,
+                                    rc == SKEP_EREFUSED || rc == SKEP_EUNREACH);
+        }
         skep_dht_failed(dht, &request->peer, rc);
         lose_node(l, f);
     } else {
