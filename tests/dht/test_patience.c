@@ -40,6 +40,26 @@ static void first_answers_tell_how_long_others_may_take(void **state)
     assert_int_equal(skep_patience_overdue_us(&patience, 0, 0), 400 * MS);
 }
 
+static void peers_that_answer_evenly_are_late_sooner_and_never_after_four_round_trips(void **state)
+{
+    struct skep_patience patience;
+
+    (void)state;
+    skep_patience_init(&patience, 0.05);
+    for (int i = 0; i < 100; i++)
+        skep_patience_learn_slowness(&patience, 100 * MS, 100 * MS);
+    assert_int_equal(skep_patience_late_us(&patience, 100 * MS, 0), 155 * MS); /* overdue */
+    assert_int_equal(skep_patience_late_us(&patience, 10 * MS, 0), 50 * MS);
+    for (int i = 0; i < 100; i++) /* 1 to 2 round trips */
+        skep_patience_learn_slowness(&patience, 100 * MS, (uint64_t)(100 + i % 3 * 50) * MS);
+    assert_in_range(skep_patience_late_us(&patience, 100 * MS, 0), 250 * MS, 350 * MS);
+    for (int i = 0; i < 100; i++)
+        skep_patience_learn_slowness(&patience, 1, UINT64_MAX / 2000);
+    assert_int_equal(skep_patience_late_us(&patience, 100 * MS, 0), 400 * MS);
+    skep_patience_learn_slowness(&patience, 0, 1000);
+    assert_in_range(skep_patience_late_us(&patience, 100 * MS, 0), 155 * MS, 400 * MS);
+}
+
 /* "About the 95th percentile": between one in eight and one in fifty is overdue, however the times are spread. */
 static void one_first_answer_in_twenty_is_overdue(void **state)
 {
@@ -103,6 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_is_overdue_after_one_and_a_half_round_trips_and_late_after_four),
         cmocka_unit_test(first_answers_tell_how_long_others_may_take),
+        cmocka_unit_test(peers_that_answer_evenly_are_late_sooner_and_never_after_four_round_trips),
         cmocka_unit_test(one_first_answer_in_twenty_is_overdue),
         cmocka_unit_test(after_ten_hedges_in_a_row_each_takes_twenty_requests),
         cmocka_unit_test(with_a_share_of_none_nothing_is_hedged),
