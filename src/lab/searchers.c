@@ -27,7 +27,7 @@ struct searcher {
     double **rows; /* [dims] → [grid[d]] */
     /* the value asked for, while time passes */
     struct skep_locate locate;
-    bool locating;
+    bool locating, starting;
     size_t expert;
     uint32_t server;
     double asked_unix_s;
@@ -283,9 +283,12 @@ static void on_next(struct skep_timer *timer)
     struct searcher *w = SKEP_CONTAINER_OF(timer, struct searcher, next);
 
     w->left--;
+    w->starting = true; /* either may be over at once */
     if (w->run->scenario->duration_us > 0)
         start_locating(w);
     start_search(w);
+    w->starting = false;
+    go_on(w);
 }
 
 static void go_on(struct searcher *w)
@@ -293,7 +296,7 @@ static void go_on(struct searcher *w)
     const struct skep_lab_scenario *s = w->run->scenario;
     uint64_t pause = PAUSE_US;
 
-    if (w->searching || w->locating || w->left == 0 || skep_timer_running(&w->next))
+    if (w->starting || w->searching || w->locating || w->left == 0 || skep_timer_running(&w->next))
         return;
     if (s->duration_us > 0)
         pause = s->duration_us * s->searchers / s->queries * 2;
