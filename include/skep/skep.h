@@ -127,6 +127,13 @@ typedef struct skep_node_options {
     double blacklist_backoff;
     double ttl_max_s;       /* records that would live longer are refused; 7 days */
     const uint8_t *node_id; /* 20 bytes; NULL: random */
+
+    /* The one-hop table: so many nodes of the swarm are kept in mind, with 96 bytes each, so that a lookup begins where it would end. It is kept fresh
+     * by calls: for 1,000 nodes 1.6 a second with 200 bytes, for 10,000 17 with 2.1 kB, for 50,000 83 with 11 kB, never more than 100; a
+     * connection for each besides. Peers are told nothing of what is in it. */
+    size_t one_hop_nodes_max;  /* 0, the default: none; at most 65,536 */
+    uint64_t one_hop_round_us; /* all are called once in so long; 10 min */
+    uint64_t one_hop_fill_us;  /* and asked who there is, the first time; 30 s */
 } skep_node_options;
 
 SKEP_API void skep_node_options_init_size(skep_node_options *options, size_t struct_size);
@@ -192,6 +199,8 @@ typedef struct skep_node_counters {
     size_t table_nodes, stored_keys, stored_bytes, cached_keys, cached_bytes;
     uint64_t dht_requests_in, dht_requests_out, dht_requests_failed, dht_refused_records,
         dht_bad_messages, dht_blacklisted;
+    size_t one_hop_nodes, one_hop_bytes; /* of the one-hop table */
+    uint64_t crawl_calls, crawl_bytes;   /* that keep it fresh; they are among dht_requests_out */
 } skep_node_counters;
 
 /** From another thread this waits for the loop. @return 0. */

@@ -33,7 +33,10 @@
     X(storage_bytes)                                                                               \
     X(blacklist_time_us)                                                                           \
     X(blacklist_backoff)                                                                           \
-    X(ttl_max_s)
+    X(ttl_max_s)                                                                                   \
+    X(one_hop_nodes_max)                                                                           \
+    X(one_hop_round_us)                                                                            \
+    X(one_hop_fill_us)
 
 #define COPY(name) to->name = from->name;
 
@@ -118,6 +121,9 @@ static int check_numbers(const skep_node_options *options)
         return skep_api_fail(SKEP_EINVAL, "node options: ttl_max_s is not above 0");
     if (!(options->blacklist_backoff >= 1))
         return skep_api_fail(SKEP_EINVAL, "node options: blacklist_backoff is below 1");
+    if (options->one_hop_nodes_max > SKEP_DHT_ONE_HOP_NODES_MAX)
+        return skep_api_fail(SKEP_EINVAL, "node options: one_hop_nodes_max is %zu; at most %d",
+                             options->one_hop_nodes_max, SKEP_DHT_ONE_HOP_NODES_MAX);
     return 0;
 }
 
@@ -541,6 +547,10 @@ static int read_counters(skep_node *node, void *arg)
         .dht_refused_records = dht.refused_records,
         .dht_bad_messages = dht.bad_messages,
         .dht_blacklisted = dht.blacklisted,
+        .one_hop_nodes = dht.one_hop_nodes,
+        .one_hop_bytes = dht.one_hop_bytes,
+        .crawl_calls = dht.crawl_calls,
+        .crawl_bytes = dht.crawl_bytes,
     };
     return 0;
 }

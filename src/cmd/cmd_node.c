@@ -9,13 +9,15 @@
 #include "base/limits.h"
 #include "cmd/session.h"
 
-static char *refresh_text, *storage_text;
+static char *refresh_text, *storage_text, *one_hop_text;
 static int client;
 
 static struct poptOption options[] = {
     {"client", '\0', POPT_ARG_NONE, &client, 0, "use the DHT but serve nothing", NULL},
     {"refresh", '\0', POPT_ARG_STRING, &refresh_text, 0,
      "time between two looks at the table (30s)", "DURATION"},
+    {"one-hop", '\0', POPT_ARG_STRING, &one_hop_text, 0,
+     "keep up to N nodes of the swarm in mind (0: only what a table needs)", "N"},
     {"storage", '\0', POPT_ARG_STRING, &storage_text, 0, "most memory for stored records (256)",
      "MIB"},
     SKEP_CMD_OPTIONS_JOIN,
@@ -33,6 +35,9 @@ static void report(skep_node *node)
             "skep: info: %zu peers connected, %zu nodes in the table, %zu keys stored (%zu KiB)\n",
             counters.connections, counters.table_nodes, counters.stored_keys,
             counters.stored_bytes >> 10);
+    if (skep_cmd_common.verbose > 0 && counters.one_hop_bytes > 0)
+        fprintf(stderr, "skep: info: %zu nodes in the one-hop table, %llu calls to keep it fresh\n",
+                counters.one_hop_nodes, (unsigned long long)counters.crawl_calls);
 }
 
 /* A key that nobody holds, another one each time. */
@@ -73,7 +78,7 @@ static void heartbeats(skep_node *node, uint64_t refresh_us)
     skep_op_free(op);
 }
 
-static int serve(uint64_t refresh_us, uint64_t storage_mib)
+static int serve(uint64_t refresh_us, uint64_t storage_mib, uint64_t one_hop)
 {
     struct skep_session session = {.node = NULL};
     skep_node_options node_options;
@@ -85,6 +90,7 @@ static int serve(uint64_t refresh_us, uint64_t storage_mib)
     node_options.refresh_timeout_us = refresh_us;
     if (storage_text)
         node_options.storage_bytes = SKEP_MIB(storage_mib);
+    node_options.one_hop_nodes_max = one_hop;
     if (client && !skep_cmd_common.listen)
         node_options.listen_count = 0;
     if (skep_cmd_common.verbose == 0)
@@ -107,19 +113,20 @@ static int serve(uint64_t refresh_us, uint64_t storage_mib)
 static int run(const struct skep_cmd *cmd, int argc, const char **argv)
 {
     struct skep_cmd_args args;
-    uint64_t refresh_us = 30000000, storage_mib = 0;
+    uint64_t refresh_us = 30000000, storage_mib = 0, one_hop = 0;
     int code = skep_cmd_parse(cmd, options, argc, argv, 0, 0, &args);
 
     if (code != SKEP_CMD_GO_ON)
         return code;
     if (!skep_cmd_option_duration("--refresh", refresh_text, &refresh_us) ||
-        !skep_cmd_option_count("--storage", storage_text, 1, 1 << 20, &storage_mib))
+        !skep_cmd_option_count("--storage", storage_text, 1, 1 << 20, &storage_mib) ||
+        !skep_cmd_option_count("--one-hop", one_hop_text, 0, SKEP_DHT_ONE_HOP_NODES_MAX, &one_hop))
         return SKEP_EXIT_USAGE;
     if (refresh_us < 1000000) {
         skep_cmd_error("--refresh", "%s is shorter than a second", refresh_text);
         return SKEP_EXIT_USAGE;
     }
-    return serve(refresh_us, storage_mib);
+    return serve(refresh_us, storage_mib, one_hop);
 }
 
 const struct skep_cmd skep_cmd_node = {

@@ -271,7 +271,7 @@ bool skep_beam_merge(struct skep_dht_lookup *l, struct skep_dht_lookup_key *key,
             skep_blacklist_is_gone(&dht->blacklist, &peer))
             continue;
         if (skep_beam_add(l, key, &id, &peer, via)) {
-            skep_crawl_named(dht, &id, &peer);
+            skep_crawl_named(dht, &id, &peer, &l->nodes[via].peer);
             came = true;
         }
     }

@@ -21,10 +21,10 @@ static uint32_t rtt_of(const struct skep_crawl *c, const struct skep_peer_id *pe
                        uint64_t took_us)
 {
     struct skep_rpc *rpc = c->dht->rpc;
-    const struct skep_onehop_node *known = skep_onehop_get_peer(&c->table, peer);
     uint64_t rtt_us = rpc->ops->rtt_us ? rpc->ops->rtt_us(rpc, peer) : 0;
+    uint64_t before_us = skep_crawl_rtt_us(c->dht, peer);
 
-    if (rtt_us == 0 && (!known || known->rtt_us == 0 || took_us < known->rtt_us))
+    if (rtt_us == 0 && (before_us == 0 || took_us < before_us))
         rtt_us = took_us;
     return (uint32_t)SKEP_MIN(rtt_us, (uint64_t)UINT32_MAX);
 }
@@ -44,13 +44,13 @@ void skep_crawl_met(struct skep_dht *dht, const struct skep_dht_id *id,
 }
 
 void skep_crawl_named(struct skep_dht *dht, const struct skep_dht_id *id,
-                      const struct skep_peer_id *peer)
+                      const struct skep_peer_id *peer, const struct skep_peer_id *via)
 {
     struct skep_crawl *c = dht->crawl;
 
     if (c && !skep_dht_id_equal(id, &dht->node_id) && !skep_peer_id_equal(peer, &dht->rpc->self) &&
         !skep_blacklist_has(&dht->blacklist, peer, skep_env_now_us(dht->env)))
-        (void)skep_onehop_heard(&c->table, id, peer, now_ds(c));
+        (void)skep_onehop_heard(&c->table, id, peer, via, now_ds(c));
 }
 
 /* A second try does not wait for credit, but those who come after it do. */
@@ -83,7 +83,7 @@ uint64_t skep_crawl_rtt_us(const struct skep_dht *dht, const struct skep_peer_id
     const struct skep_onehop_node *node =
         dht->crawl ? skep_onehop_get_peer(&dht->crawl->table, peer) : NULL;
 
-    return node ? node->rtt_us : 0;
+    return node && node->state == SKEP_ONE_HOP_ANSWERED ? node->rtt_us : 0;
 }
 
 int skep_dht_one_hop_place(struct skep_dht *dht, const struct skep_dht_id *id,
@@ -142,7 +142,7 @@ bool skep_crawl_start_call(struct skep_crawl *c, struct skep_onehop_node *node,
 {
     struct skep_dht *dht = c->dht;
     struct skep_crawl_call *call = skep_mem_zalloc(dht->mem, 1, sizeof *call);
-    struct skep_peer_id peer = skep_onehop_peer(node);
+    struct skep_peer_id peer = skep_onehop_peer(node), via;
     skep_bytes message;
     int rc;
 
@@ -164,6 +164,8 @@ bool skep_crawl_start_call(struct skep_crawl *c, struct skep_onehop_node *node,
     }
     skep_list_push_back(&c->calls, &call->entry);
     c->call_count++;
+    if (skep_onehop_via(&c->table, node, &via))
+        skep_rpc_hint(dht->rpc, &peer, &via);
     rc = dht->message.rc;
     message = skep_buf_view(&dht->message);
     if (rc == 0)

@@ -33,9 +33,9 @@ void skep_crawl_free(struct skep_dht *dht);
 /** A node has answered us. */
 void skep_crawl_met(struct skep_dht *dht, const struct skep_dht_id *id,
                     const struct skep_peer_id *peer);
-/** Somebody named a node. */
+/** `via` named a node. */
 void skep_crawl_named(struct skep_dht *dht, const struct skep_dht_id *id,
-                      const struct skep_peer_id *peer);
+                      const struct skep_peer_id *peer, const struct skep_peer_id *via);
 /** A call to a peer failed, by its fault. */
 void skep_crawl_failed(struct skep_dht *dht, const struct skep_peer_id *peer);
 

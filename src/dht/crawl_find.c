@@ -46,12 +46,11 @@ static struct skep_onehop_node *first_in(const struct skep_crawl *c, const struc
     return node ? node : skep_onehop_after(&c->table, &at);
 }
 
-/* How deep tiles may get: somewhat below where answers lately were complete, by their median. Who names nodes that are not there could else have us look for
- * them everywhere. */
-static unsigned depth_max(const struct skep_crawl *c)
+/* How many bits the nodes shared that answers named lately, by their median. */
+static unsigned usual_depth(const struct skep_crawl *c)
 {
-    unsigned count[SKEP_DHT_ID_BITS + 1] = {0}, seen = SKEP_MIN(c->answers, SKEP_CRAWL_COMMONS),
-                                      depth = 0;
+    unsigned count[SKEP_DHT_ID_BITS + 1] = {0}, depth = 0;
+    unsigned seen = SKEP_MIN(c->answers, (uint32_t)SKEP_CRAWL_COMMONS);
 
     if (seen < COMMONS_MIN)
         return SKEP_TILE_BITS;
@@ -59,7 +58,13 @@ static unsigned depth_max(const struct skep_crawl *c)
         count[c->commons[i]]++;
     for (unsigned below = count[0]; 2 * below <= seen; below += count[depth])
         depth++;
-    return SKEP_MIN(depth + DEEPER, (unsigned)SKEP_TILE_BITS);
+    return depth;
+}
+
+/* How deep tiles may get: somewhat below that. Who names nodes that are not there could else have us look for them everywhere. */
+static unsigned depth_max(const struct skep_crawl *c)
+{
+    return SKEP_MIN(usual_depth(c) + DEEPER, (unsigned)SKEP_TILE_BITS);
 }
 
 /* Whom to ask for a tile: one of the first nodes in it, else one near its middle. */
@@ -134,7 +139,7 @@ static void take_names(struct skep_crawl *c, const struct skep_crawl_call *call,
         named->count++;
         named->inside += skep_tile_has(&call->tile, &id);
         named->common = SKEP_MIN(named->common, skep_dht_id_common_bits(&id, &call->key));
-        skep_crawl_named(c->dht, &id, &peer);
+        skep_crawl_named(c->dht, &id, &peer, &call->request.peer);
     }
 }
 
@@ -179,7 +184,7 @@ void skep_crawl_not_found(struct skep_crawl *c, const struct skep_crawl_call *ca
 
 /* The nodes nearest to its own id were named: as deep as they all share its bits, and one bit more, nobody is missing. Tables are not perfect, so the first
  * round takes smaller steps, and others draw others to ask. One outside of the tile can only
- * tell whether there is somebody inside, who is then asked. */
+ * tell whether there is somebody inside, who is then asked; where many should be, one who knows of none is not believed. */
 void skep_crawl_found(struct skep_crawl *c, const struct skep_crawl_call *call,
                       const struct skep_dht_find_result *result)
 {
@@ -189,7 +194,9 @@ void skep_crawl_found(struct skep_crawl *c, const struct skep_crawl_call *call,
 
     take_names(c, call, result, &named);
     if (!skep_dht_id_equal(&call->id, &call->key)) {
-        if (named.inside > 0)
+        if (named.inside == 0 && asked)
+            asked->asked = ASKS_MAX;
+        if (named.inside > 0 || call->tile.depth <= usual_depth(c))
             skep_crawl_not_found(c, call);
         return;
     }

@@ -9,6 +9,9 @@
 /* Before any answer has told: what a key's part of one may weigh. */
 #define KEY_BYTES_GUESS ((size_t)16 << 10)
 
+/* Round trips before the first request to a peer can leave: TCP, Noise, the muxer. */
+#define HANDSHAKE_ROUNDS 3
+
 static const uint8_t plain_subkey[1] = {0xc0};
 
 void skep_dht_options_default(struct skep_dht_options *options)
@@ -315,7 +318,7 @@ uint64_t skep_dht_rtt_us(struct skep_dht *dht, const struct skep_peer_id *peer)
 {
     uint64_t rtt_us = dht->rpc->ops->rtt_us ? dht->rpc->ops->rtt_us(dht->rpc, peer) : 0;
 
-    return rtt_us > 0 ? rtt_us : skep_crawl_rtt_us(dht, peer);
+    return rtt_us > 0 ? rtt_us : skep_crawl_rtt_us(dht, peer) * (HANDSHAKE_ROUNDS + 1);
 }
 
 /* ---- values and validators ---- */

@@ -77,7 +77,7 @@ void skep_dht_heard(struct skep_dht *dht, const struct skep_dht_sender *sender,
 /** A call failed; takes the peer out of the table when it was its fault. */
 void skep_dht_failed(struct skep_dht *dht, const struct skep_peer_id *peer, int rc);
 
-/** What is known of the round trip to a peer, connected or not; 0: nothing. node.c */
+/** What is known of how long a round trip to a peer takes, with the handshake where we are not connected; 0: nothing. node.c */
 uint64_t skep_dht_rtt_us(struct skep_dht *dht, const struct skep_peer_id *peer);
 
 /** Is a failed call the peer's or the network's fault, not ours? */

@@ -344,7 +344,8 @@ static int add(struct skep_onehop *t, const struct skep_dht_id *id, const struct
 }
 
 int skep_onehop_heard(struct skep_onehop *t, const struct skep_dht_id *id,
-                      const struct skep_peer_id *peer, uint32_t now_ds)
+                      const struct skep_peer_id *peer, const struct skep_peer_id *via,
+                      uint32_t now_ds)
 {
     struct skep_onehop_node *node = skep_onehop_get(t, id);
     int rc;
@@ -359,9 +360,22 @@ int skep_onehop_heard(struct skep_onehop *t, const struct skep_dht_id *id,
     if (node)
         skep_onehop_remove(t, node); /* it may be back under another id */
     rc = add(t, id, peer, SKEP_ONE_HOP_HEARD, &node);
-    if (rc == 0)
+    if (rc == 0) {
+        node->rtt_us = t->by_peer[slot_of(t, skep_peer_id_view(via))];
         node->since_ds = now_ds;
+    }
     return rc;
+}
+
+bool skep_onehop_via(const struct skep_onehop *t, const struct skep_onehop_node *node,
+                     struct skep_peer_id *out)
+{
+    /* Its place may be another's by now, who is then a bad guess, or free. */
+    if (node->state != SKEP_ONE_HOP_HEARD || node->rtt_us == 0 ||
+        node_at(t, node->rtt_us - 1)->state == SKEP_ONE_HOP_FREE)
+        return false;
+    *out = skep_onehop_peer(node_at(t, node->rtt_us - 1));
+    return true;
 }
 
 static uint32_t smooth(uint32_t before_us, uint32_t now_us)
@@ -385,6 +399,8 @@ int skep_onehop_answered(struct skep_onehop *t, const struct skep_dht_id *id,
     }
     if (!node && (other = skep_onehop_get_peer(t, peer)) != NULL)
         skep_onehop_remove(t, other);
+    if (node && node->state != SKEP_ONE_HOP_ANSWERED)
+        node->rtt_us = 0;
     if (node)
         change_state(t, node, SKEP_ONE_HOP_ANSWERED);
     else

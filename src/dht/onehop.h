@@ -35,8 +35,9 @@ struct skep_onehop_node {
     uint8_t state, peer_len;
     uint8_t peer[SKEP_ONE_HOP_PEER_LEN_MAX];
     uint8_t calling, asked; /* crawl.c's: a call is under way; for how many keys this round */
-    uint32_t rtt_us;        /* 0: not known */
-    uint32_t since_ds;      /* when it last answered, else came into its state; tenths of a second.
+    uint32_t
+        rtt_us; /* of one that has answered; 0: not known. Of one just heard of: who named it */
+    uint32_t since_ds; /* when it last answered, else came into its state; tenths of a second.
                                Of a free place: the next one, + 1 */
 };
 
@@ -65,10 +66,11 @@ void skep_onehop_init(struct skep_onehop *table, const struct skep_mem *mem, siz
                       uint32_t grudge_ds);
 void skep_onehop_fini(struct skep_onehop *table);
 
-/** Somebody named a node. It comes in unless its id or its peer is known: a name says nothing new of those, nor does it bring back who died lately.
+/** `via` named a node. It comes in unless its id or its peer is known: a name says nothing new of those, nor does it bring back who died lately.
  *  @return 0; SKEP_ELIMIT: full; SKEP_EINVAL: no peer id; SKEP_ENOMEM. */
 int skep_onehop_heard(struct skep_onehop *table, const struct skep_dht_id *id,
-                      const struct skep_peer_id *peer, uint32_t now_ds);
+                      const struct skep_peer_id *peer, const struct skep_peer_id *via,
+                      uint32_t now_ds);
 
 /** A peer has answered, and says that this is its id. A peer has one; what others said of it is forgotten. In a full table a node that is dead or just heard of
  *  makes room.  @param rtt_us  0: not known. @return 0; SKEP_EEXIST: the id belongs to another peer that has answered; and as above. */
@@ -101,6 +103,10 @@ static inline size_t skep_onehop_count(const struct skep_onehop *table)
 {
     return table->count - table->counts[SKEP_ONE_HOP_DEAD];
 }
+
+/** Who named a node that was just heard of, if that one is still there. @return false: it is not known. */
+bool skep_onehop_via(const struct skep_onehop *table, const struct skep_onehop_node *node,
+                     struct skep_peer_id *out);
 
 struct skep_peer_id skep_onehop_peer(const struct skep_onehop_node *node);
 

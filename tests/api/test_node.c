@@ -43,6 +43,11 @@ static void no_replicas(skep_node_options *options)
     options->num_replicas = 0;
 }
 
+static void large_table(skep_node_options *options)
+{
+    options->one_hop_nodes_max = 65537;
+}
+
 static void no_file(skep_node_options *options)
 {
     options->identity_path = "/nowhere/identity";
@@ -64,6 +69,8 @@ static void bad_options_are_refused_by_name(void **state)
     assert_int_equal(new_with(no_size), SKEP_EINVAL);
     assert_int_equal(new_with(no_replicas), SKEP_EINVAL);
     assert_non_null(strstr(skep_last_error_text(), "num_replicas"));
+    assert_int_equal(new_with(large_table), SKEP_EINVAL);
+    assert_non_null(strstr(skep_last_error_text(), "one_hop_nodes_max"));
     assert_int_equal(new_with(no_file), SKEP_EIO);
     assert_non_null(strstr(skep_last_error_text(), "/nowhere/identity"));
     assert_int_equal(skep_node_new(NULL, NULL), SKEP_EINVAL);

@@ -354,6 +354,7 @@ static void bad_input_is_named_and_nothing_is_sent(void **state)
         {{"node", "extra"}, NULL, "skep: extra: "},
         {{"node", "--listen", "localhost"}, NULL, "'localhost'"},
         {{"node", "--refresh", "1ms"}, NULL, "--refresh"},
+        {{"node", "--one-hop", "65537"}, NULL, "--one-hop"},
         {{"ping", "nowhere"}, NULL, "'nowhere'"},
         {{"ping", "/ip4/127.0.0.1/tcp/1", "--count", "0"}, NULL, "--count"},
         {{"ping", "/p2p/12D3KooX"}, NULL, "'/p2p/12D3KooX'"},

@@ -180,7 +180,7 @@ static void the_round_trip_to_a_peer_is_known_when_it_is_not_connected(void **st
         skep_sim_net_set_state(swarm.net, i, SKEP_SIM_SILENT); /* connections go */
         skep_sim_net_set_state(swarm.net, i, SKEP_SIM_ALIVE);
         assert_int_equal(swarm.rpc[crawler]->ops->rtt_us(swarm.rpc[crawler], peer), 0);
-        assert_int_equal(skep_dht_rtt_us(swarm.dht[crawler], peer), connected);
+        assert_int_equal(skep_dht_rtt_us(swarm.dht[crawler], peer), 4 * connected); /* handshake */
     }
     end();
 }

@@ -144,7 +144,8 @@ static int open_crowd(const struct skep_mem *mem, uint32_t count,
                       const struct skep_dht_options *options)
 {
     static const struct skep_sim_faults faults = {
-        .rtt_us_min = 50000, .rtt_us_max = 50000, .handshake_rounds = 3};
+        .latency = {.kind = SKEP_SIM_UNIFORM, .min_us = 50000, .max_us = 50000},
+        .handshake_rounds = 3};
     struct skep_rpc *rpc;
     int rc;
 
@@ -332,6 +333,34 @@ static void a_limit_on_requests_leaves_room_for_others(void **state)
     close_crowd();
 }
 
+static size_t hints;
+
+static void on_hint(struct skep_rpc *rpc, const struct skep_peer_id *peer,
+                    const struct skep_peer_id *via)
+{
+    assert_true(rpc->ops->rtt_us(rpc, via) > 0); /* who has just named it is connected */
+    assert_false(skep_peer_id_equal(peer, via));
+    hints++;
+}
+
+static void who_named_a_node_is_asked_for_its_address(void **state)
+{
+    struct skep_rpc_ops ops;
+    struct skep_rpc *rpc;
+
+    (void)state;
+    begin(300);
+    rpc = skep_dht_rpc(crowd.dht);
+    ops = *rpc->ops;
+    ops.hint = on_hint;
+    rpc->ops = &ops;
+    meet(0);
+    run_until_round(1);
+    assert_int_equal(known(), 300);
+    assert_int_equal(hints, 299);
+    close_crowd();
+}
+
 /* ---- those who do not behave ---- */
 
 static void members_in_client_mode_are_no_nodes(void **state)
@@ -482,6 +511,7 @@ int main(void)
         cmocka_unit_test(at_most_100_calls_start_in_a_second),
         cmocka_unit_test(at_most_128_calls_are_in_flight),
         cmocka_unit_test(a_limit_on_requests_leaves_room_for_others),
+        cmocka_unit_test(who_named_a_node_is_asked_for_its_address),
         cmocka_unit_test(members_in_client_mode_are_no_nodes),
         cmocka_unit_test(liars_cost_calls_but_hide_few),
         cmocka_unit_test(the_dead_cost_two_calls_and_are_forgotten),

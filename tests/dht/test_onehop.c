@@ -98,7 +98,7 @@ static void come_or_go(struct skep_onehop *table, struct skep_prng *prng, unsign
 
         if (skep_onehop_get(table, &id))
             return;
-        assert_int_equal(told ? skep_onehop_heard(table, &id, &peer, 0)
+        assert_int_equal(told ? skep_onehop_heard(table, &id, &peer, &peer, 0)
                               : skep_onehop_answered(table, &id, &peer, 1, 0),
                          0);
         model.nodes[model.count].id = id;
@@ -162,7 +162,7 @@ static int hear(uint32_t id, uint32_t peer)
     struct skep_dht_id i = id_of(id);
     struct skep_peer_id p = peer_of(peer);
 
-    return skep_onehop_heard(&small, &i, &p, 0);
+    return skep_onehop_heard(&small, &i, &p, &p, 0);
 }
 
 static int answer(uint32_t id, uint32_t peer, uint32_t rtt_us)
@@ -236,9 +236,9 @@ static void the_dead_come_back_by_answering_or_named_much_later(void **state)
     begin(10);
     assert_int_equal(hear(1, 1), 0);
     skep_onehop_bury(&small, at(1), 0);
-    assert_int_equal(skep_onehop_heard(&small, &id, &peer, 5999), 0);
+    assert_int_equal(skep_onehop_heard(&small, &id, &peer, &peer, 5999), 0);
     assert_int_equal(at(1)->state, SKEP_ONE_HOP_DEAD);
-    assert_int_equal(skep_onehop_heard(&small, &id, &peer, 6000), 0);
+    assert_int_equal(skep_onehop_heard(&small, &id, &peer, &peer, 6000), 0);
     assert_int_equal(at(1)->state, SKEP_ONE_HOP_HEARD);
     skep_onehop_bury(&small, at(1), 0);
     assert_int_equal(answer(1, 1, 0), 0);
@@ -264,6 +264,30 @@ static void round_trips_are_smoothed(void **state)
     skep_onehop_fini(&small);
 }
 
+static void who_named_a_node_is_known_until_it_answers(void **state)
+{
+    struct skep_peer_id first = peer_of(1), second = peer_of(2), stranger = peer_of(9), via;
+    struct skep_dht_id id = id_of(2), other = id_of(3);
+
+    (void)state;
+    begin(10);
+    assert_int_equal(answer(1, 1, 0), 0);
+    assert_int_equal(skep_onehop_heard(&small, &id, &second, &first, 0), 0);
+    assert_true(skep_onehop_via(&small, at(2), &via));
+    assert_true(skep_peer_id_equal(&via, &first));
+    assert_int_equal(answer(2, 2, 5000), 0);
+    assert_false(skep_onehop_via(&small, at(2), &via));
+    assert_int_equal(at(2)->rtt_us, 5000);
+    second = peer_of(3);
+    assert_int_equal(skep_onehop_heard(&small, &other, &second, &stranger, 0), 0);
+    assert_false(skep_onehop_via(&small, at(3), &via));
+    skep_onehop_remove(&small, at(3));
+    assert_int_equal(skep_onehop_heard(&small, &other, &second, &first, 0), 0);
+    skep_onehop_remove(&small, at(1));
+    assert_false(skep_onehop_via(&small, at(3), &via)); /* it has left */
+    skep_onehop_fini(&small);
+}
+
 static void peer_ids_of_every_length_are_kept(void **state)
 {
     static const uint8_t lens[] = {2, 34, 38, 39, 44};
@@ -275,7 +299,7 @@ static void peer_ids_of_every_length_are_kept(void **state)
         struct skep_dht_id id = id_of(i);
 
         memset(peer.bytes, (int)i + 1, peer.len);
-        assert_int_equal(skep_onehop_heard(&small, &id, &peer, 0), 0);
+        assert_int_equal(skep_onehop_heard(&small, &id, &peer, &peer, 0), 0);
         back = skep_onehop_peer(at(i));
         assert_memory_equal(&back, &peer, sizeof peer);
     }
@@ -289,8 +313,8 @@ static void what_is_no_peer_id_is_refused(void **state)
 
     (void)state;
     begin(10);
-    assert_int_equal(skep_onehop_heard(&small, &id, &none, 0), SKEP_EINVAL);
-    assert_int_equal(skep_onehop_heard(&small, &id, &longest, 0), SKEP_EINVAL);
+    assert_int_equal(skep_onehop_heard(&small, &id, &none, &none, 0), SKEP_EINVAL);
+    assert_int_equal(skep_onehop_heard(&small, &id, &longest, &none, 0), SKEP_EINVAL);
     skep_onehop_fini(&small);
 }
 
@@ -368,7 +392,7 @@ static void crowds_that_move_do_not_make_a_table_grow(void **state)
             skep_put_be32(id.bytes + 1, n * 2654435761u);
             if (small.count == CROWD && (node = skep_onehop_after(&small, NULL)) != NULL)
                 skep_onehop_remove(&small, node);
-            assert_int_equal(skep_onehop_heard(&small, &id, &peer, 0), 0);
+            assert_int_equal(skep_onehop_heard(&small, &id, &peer, &peer, 0), 0);
             assert_true(small.bytes <=
                         (size_t)SKEP_DHT_ONE_HOP_NODE_BYTES * CROWD + SKEP_ONE_HOP_FIXED_BYTES);
         }
@@ -406,7 +430,7 @@ static int fill(const struct skep_mem *mem, void *user)
 
         id.bytes[4] = (uint8_t)n;
         id.bytes[5] = (uint8_t)(n >> 8);
-        rc = skep_onehop_heard(&table, &id, &peer, 0);
+        rc = skep_onehop_heard(&table, &id, &peer, &peer, 0);
         assert_true(rc == 0 || rc == SKEP_ENOMEM);
         assert_int_equal(table.count, rc == 0 ? n + 1 : n);
         assert_true(rc == 0 || !skep_onehop_get(&table, &id));
@@ -430,6 +454,7 @@ int main(void)
         cmocka_unit_test(a_node_is_dead_after_it_failed_twice_a_second_apart),
         cmocka_unit_test(the_dead_come_back_by_answering_or_named_much_later),
         cmocka_unit_test(round_trips_are_smoothed),
+        cmocka_unit_test(who_named_a_node_is_known_until_it_answers),
         cmocka_unit_test(peer_ids_of_every_length_are_kept),
         cmocka_unit_test(what_is_no_peer_id_is_refused),
         cmocka_unit_test(a_table_has_at_most_65536_nodes),
