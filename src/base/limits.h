@@ -127,7 +127,7 @@ enum {
     SKEP_DHT_LOOKUP_ASKS_MAX = 256,    /* nodes that one key of a lookup asks */
     SKEP_DHT_KEYS_MAX = 1 << 20,       /* keys of one get, records of one store */
     SKEP_DHT_BUCKET_SIZE_MAX = 64,
-    SKEP_DHT_HEDGE_TOKENS_MAX = 10, /* requests that may be hedged in a row */
+    SKEP_DHT_HEDGE_TOKENS_MAX = 10,     /* requests that may be hedged in a row */
     SKEP_DHT_ONE_HOP_NODES_MAX = 65536, /* nodes of a one-hop table … */
     SKEP_DHT_ONE_HOP_NODE_BYTES = 96,   /* … each of which takes at most so many bytes */
     SKEP_DHT_CRAWL_CALLS_MAX = 128,     /* calls in flight that keep it fresh … */

@@ -8,9 +8,9 @@
 #include "cmd/cmd.h"
 
 static const struct skep_cmd *const commands[] = {
-    &skep_cmd_node,       &skep_cmd_id,      &skep_cmd_ping,    &skep_cmd_store,
-    &skep_cmd_get,        &skep_cmd_declare, &skep_cmd_experts, &skep_cmd_find,
-    &skep_cmd_successors, &skep_cmd_call,    &skep_cmd_serve,   &skep_cmd_swarm, &skep_cmd_sim};
+    &skep_cmd_node,    &skep_cmd_id,      &skep_cmd_ping, &skep_cmd_store,      &skep_cmd_get,
+    &skep_cmd_declare, &skep_cmd_experts, &skep_cmd_find, &skep_cmd_successors, &skep_cmd_call,
+    &skep_cmd_serve,   &skep_cmd_swarm,   &skep_cmd_sim};
 
 static void print_usage(FILE *to)
 {

@@ -656,8 +656,8 @@ static size_t near_holders(const struct skep_dht_id *key, size_t count)
 
 static void what_a_search_learns_does_not_hide_slow_nodes_from_other_keys(void **state)
 {
-    static const struct skep_sim_faults far = {
-        .latency = {.median_us = 100000}, .handshake_rounds = 8};
+    static const struct skep_sim_faults far = {.latency = {.median_us = 100000},
+                                               .handshake_rounds = 8};
     enum { KEYS = 200 };
     static struct skep_dht_record records[KEYS];
     struct skep_dht_options options;

@@ -104,8 +104,7 @@ static void on_plain(void *user, struct skep_rpc_stream *stream, const struct sk
     b.rpc->ops->stream_use(stream, &events, &b);
 }
 
-static const struct skep_sim_faults plain = {
-    .latency = {.median_us = 1000}, .handshake_rounds = 3};
+static const struct skep_sim_faults plain = {.latency = {.median_us = 1000}, .handshake_rounds = 3};
 
 static void begin(const struct skep_sim_faults *faults)
 {
