@@ -88,7 +88,7 @@ def recall():
 
 
 def weather():
-    run = sim("churn", "--nodes 1000 --experts 1000 --queries 20000 --searchers 50 --churn 3600s --duration 30m --seed 7")
+    run = sim("churn", "--nodes 1000 --experts 1000 --queries 20000 --searchers 50 --churn 3600s --duration 30m --declare-every 30s --seed 7")
     values = run["values"]
     share = values["found"] / (values["found"] + values["missed"])
     row(f"values found, sessions of 1 h, declared every 30 s ({values['deaths']} deaths)",

@@ -69,10 +69,9 @@ static struct poptOption time_options[] = {
     {"churn", '\0', POPT_ARG_STRING, &churn_text, 0,
      "how long nodes stay, by the median: 3600s, exp:3600s or lognormal:3600s,1.0", "SESSION"},
     {"duration", '\0', POPT_ARG_STRING, &duration_text, 0,
-     "let so much time pass, in which experts are declared and values asked for (30m with --churn)",
-     "DURATION"},
-    {"declare-every", '\0', POPT_ARG_STRING, &declare_text, 0, "for twice as long (30s)",
-     "DURATION"},
+     "let so much time pass, in which values are asked for too (10m with --churn)", "DURATION"},
+    {"declare-every", '\0', POPT_ARG_STRING, &declare_text, 0,
+     "experts are declared so often, for twice as long (once, for a day)", "DURATION"},
     {"partition", '\0', POPT_ARG_STRING, &partition_text, 0,
      "of nodes that are cut off after a third of the time, and for how long", "SHARE,DURATION"},
     POPT_TABLEEND};
@@ -187,7 +186,7 @@ static bool churn_option(struct skep_lab_scenario *s)
                                                        : SKEP_SIM_SESSION_EXPONENTIAL,
                                            .sigma_milli = t.sigma_milli,
                                            .median_us = t.median_us};
-    s->duration_us = 1800 * SKEP_SIM_SECOND;
+    s->duration_us = 600 * SKEP_SIM_SECOND;
     return true;
 }
 
@@ -261,8 +260,6 @@ static bool time_of(struct skep_lab_scenario *s)
 {
     if (!churn_option(s) || !skep_cmd_option_duration("--duration", duration_text, &s->duration_us))
         return false;
-    if (s->duration_us > 0)
-        s->declare_every_us = 30 * SKEP_SIM_SECOND;
     return skep_cmd_option_duration("--declare-every", declare_text, &s->declare_every_us) &&
            share_and_duration("--partition", partition_text, &s->partition_ppm, &s->partition_us);
 }
@@ -446,6 +443,6 @@ const struct skep_cmd skep_cmd_sim = {
         "Runs skep's own DHT, declarations and searches in virtual time. The same seed gives the same run on every machine.",
     .example =
         "  skep sim --nodes 10000 --experts 65536 --queries 1000 --searchers 100 --warm --one-hop\n"
-        "  skep sim --nodes 1000 --experts 1000 --churn 3600s --plot pictures\n"
+        "  skep sim --nodes 1000 --experts 1000 --churn 3600s --declare-every 30s --plot pictures\n"
         "  skep sim --soak 10m --nodes 300",
     .run = run};

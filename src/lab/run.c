@@ -48,8 +48,6 @@ int skep_lab_scenario_check(const struct skep_lab_scenario *s, const char **why)
         *why = "somebody must be reachable";
     else if ((s->session.median_us > 0 || s->partition_ppm > 0) && s->duration_us == 0)
         *why = "nodes that come and go, and partitions, need time that passes";
-    else if (s->duration_us > 0 && s->declare_every_us == 0)
-        *why = "while time passes, experts must be declared again";
     return *why ? SKEP_EINVAL : 0;
 }
 
@@ -152,7 +150,7 @@ static int place(struct skep_lab_run *run)
         rc = skep_lab_place_tables(&run->swarm, &index, 0, (uint32_t)run->swarm.count,
                                    TABLE_SHARE(s->node.bucket_size));
     progress(run, "placing experts", 0, s->experts);
-    if (rc == 0 && s->duration_us == 0)
+    if (rc == 0 && s->declare_every_us == 0)
         rc = skep_lab_place_records(&run->swarm, &index, &run->world, (uint32_t)s->nodes,
                                     s->node.num_replicas,
                                     skep_lab_swarm_unix_s(&run->swarm) + PLACED_TTL_S);

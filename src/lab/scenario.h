@@ -40,8 +40,9 @@ struct skep_lab_scenario {
     /* time passes: 0: it does not, and the searches follow one another */
     uint64_t duration_us;
     struct skep_sim_session
-        session;               /* a member's life, who is replaced at once; median 0: for ever */
-    uint64_t declare_every_us; /* each expert is declared so often, for twice as long */
+        session; /* a member's life, who is replaced at once; median 0: for ever */
+    uint64_t
+        declare_every_us; /* each expert is declared so often, for twice as long; 0: once, for a day (or placed), and by who takes over */
     uint32_t
         partition_ppm; /* of the members are cut off from the others, once a third of the time has passed … */
     uint64_t partition_us; /* … for so long */

@@ -79,10 +79,12 @@ static void free_rows(const struct skep_mem *mem, double **rows, size_t dims)
 
 /* ---- what was found ---- */
 
-/* Can no record have gone missing? Not while all stand still, nobody is dead, and every record reached all of its holders. */
+/* Can no record have gone missing? Not while all stand still, nobody is dead, every record is on all of its holders, and no message is lost: a get whose calls are
+ * lost can take a record for nobody's (docs/simulation.md). */
 static bool is_complete(const struct skep_lab_scenario *s)
 {
-    return !s->real && s->duration_us == 0 && s->dead_ppm == 0 && s->malicious_ppm == 0;
+    return !s->real && s->duration_us == 0 && s->dead_ppm == 0 && s->malicious_ppm == 0 &&
+           s->faults.loss_ppm == 0;
 }
 
 /* Is the answer what it says it is? */
@@ -291,6 +293,13 @@ static void on_next(struct skep_timer *timer)
     go_on(w);
 }
 
+static uint64_t time_left(const struct skep_lab_run *run)
+{
+    uint64_t end_us = run->started_us + run->scenario->duration_us, now = run->swarm.clock.now_us;
+
+    return end_us > now ? end_us - now : 0;
+}
+
 static void go_on(struct searcher *w)
 {
     const struct skep_lab_scenario *s = w->run->scenario;
@@ -299,8 +308,9 @@ static void go_on(struct searcher *w)
     if (w->starting || w->searching || w->locating || w->left == 0 || skep_timer_running(&w->next))
         return;
     if (s->duration_us > 0)
-        pause = s->duration_us * s->searchers / s->queries * 2;
-    skep_env_after(&w->run->swarm.clock.env, &w->next, skep_prng_below(&w->run->prng, pause) + 1);
+        pause = SKEP_MIN(time_left(w->run) * 2 / (w->left + 1), time_left(w->run));
+    skep_env_after(&w->run->swarm.clock.env, &w->next,
+                   skep_prng_below(&w->run->prng, pause + 1) + 1);
 }
 
 static int add_searcher(struct skep_lab_run *run, struct searcher *w, size_t index)
@@ -352,6 +362,10 @@ int skep_lab_searchers_run(struct skep_lab_run *run)
         go_on(&run->searchers[i]);
     if (s->duration_us > 0) {
         while (run->rc == 0 && skep_sim_clock_step(&run->swarm.clock, until))
+            ;
+        /* Those who have begun end. */
+        while (run->rc == 0 && run->searched < s->queries &&
+               skep_sim_clock_step(&run->swarm.clock, SKEP_NEVER_US))
             ;
         return run->rc;
     }

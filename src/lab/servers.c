@@ -138,6 +138,7 @@ static bool any_declaring(const struct skep_lab_run *run)
 int skep_lab_servers_start(struct skep_lab_run *run)
 {
     size_t count = run->scenario->nodes;
+    bool is_placed = !run->scenario->real && run->scenario->declare_every_us == 0;
     int rc = 0;
 
     run->servers = skep_mem_zalloc(run->mem, count, sizeof *run->servers);
@@ -150,6 +151,10 @@ int skep_lab_servers_start(struct skep_lab_run *run)
         s->declare_timer.fire = on_time_to_declare;
         s->session_timer.fire = on_session_over;
         rc = name_experts(s);
+        if (is_placed) {
+            s->declared = s->uid_count > 0;
+            continue;
+        }
         /* Not all at the same moment. */
         if (rc == 0)
             rc = skep_env_after(&run->swarm.clock.env, &s->declare_timer,
